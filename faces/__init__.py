@@ -1,0 +1,1 @@
+"""Media -> frames -> boxes -> crops: the only place that decodes pictures and films."""

@@ -1,0 +1,168 @@
+"""Faces of many pictures, found once: a cache of context crops keyed by content and recipe."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from faces.crop import store
+from faces.detector import Detect, make_detector
+from faces.image import UnreadableImage, decode_image, write_image
+from flags import Face
+from utils import sha256_text, write_atomic
+
+FEW = 24
+"""So few new pictures are searched in this process: starting others would take longer."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The faces of one picture: one dict a face with `file, box, landmarks, confidence`.
+
+    `content` is the SHA-256 of the file; `failure` says why a picture could not be read.
+    """
+
+    path: str
+    content: str = ""
+    faces: tuple[dict[str, Any], ...] = ()
+    failure: str = ""
+
+
+def find_faces(
+    paths: Iterable[str],
+    recipe: Face,
+    cache: Path,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> dict[str, Found]:
+    """Find the faces of each picture, or take them from the cache; path -> Found.
+
+    Works in parallel on a CPU (one process a core, one thread each: MTCNN gains nothing from
+    more) and in this process on a GPU. Stopped at any moment, the cache holds whole entries only.
+    """
+    folder = cache / recipe_key(recipe)
+    todo, results = [], {}
+    for path in dict.fromkeys(paths):
+        found = _from_cache(path, folder)
+        if found is None:
+            todo.append(path)
+        else:
+            results[path] = found
+    quiet = not (progress and todo and sys.stderr.isatty())
+    with tqdm(total=len(todo), desc="Finding faces", unit="img", disable=quiet) as bar:
+        for found in _search(todo, recipe, folder, torch.device(device)):
+            results[found.path] = found
+            bar.update()
+    return results
+
+
+def recipe_key(recipe: Face) -> str:
+    """A short name for what decides a stored crop; the margin and no_face are applied later."""
+    fields = recipe.model_dump(exclude={"margin", "no_face"})
+    return sha256_text(json.dumps(fields, sort_keys=True))[:16]
+
+
+def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) -> Iterator[Found]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not paths:
+        return
+    if device.type != "cpu" or len(paths) <= FEW or cores == 1:
+        detect = make_detector(recipe, device)
+        for path in paths:
+            yield _store_faces(path, detect, recipe, folder)
+        return
+    with ProcessPoolExecutor(
+        max_workers=min(cores or 1, len(paths)),
+        # Not fork: a child of a process whose threads hold PyTorch's locks may never wake.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(recipe, folder),
+    ) as pool:
+        yield from pool.map(_work, paths, chunksize=4)
+
+
+_worker: Callable[[str], Found]
+
+
+def _start_worker(recipe: Face, folder: Path) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    detect = make_detector(recipe)
+    _worker = lambda path: _store_faces(path, detect, recipe, folder)  # noqa: E731
+
+
+def _work(path: str) -> Found:
+    return _worker(path)
+
+
+def _from_cache(path: str, folder: Path) -> Found | None:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        return Found(path, failure=error.strerror or type(error).__name__)
+    key = _content_key(content)
+    record = folder / key[:2] / f"{key}.json"
+    if not record.is_file():
+        return None
+    faces = json.loads(record.read_text(encoding="utf-8"))["faces"]
+    return Found(path, key, tuple(_absolute(face, record.parent) for face in faces))
+
+
+def _store_faces(path: str, detect: Detect, recipe: Face, folder: Path) -> Found:
+    try:
+        content = Path(path).read_bytes()
+        image = decode_image(content)
+    except OSError as error:
+        return Found(path, failure=error.strerror or type(error).__name__)
+    except UnreadableImage as error:
+        return Found(path, failure=str(error))
+    key = _content_key(content)
+    home = folder / key[:2]
+    faces = []
+    for number, detection in enumerate(detect(image)):
+        face = store(image, detection, recipe.grow, recipe.max_size)
+        name = f"{_safe_stem(path)}_{key[:16]}_{number}.{recipe.format}"
+        write_image(home / name, face.image)
+        faces.append(
+            {
+                "file": name,
+                "box": _rounded(face.box),
+                "landmarks": None if face.landmarks is None else _rounded(face.landmarks),
+                "confidence": face.confidence,
+                "source_box": _rounded(detection.box),
+                "source_size": [image.shape[1], image.shape[0]],
+            }
+        )
+    # Last, so that a record speaks only of crops that are there, and whole.
+    write_atomic(home / f"{key}.json", json.dumps({"faces": faces}))
+    return Found(path, key, tuple(_absolute(face, home) for face in faces))
+
+
+def _safe_stem(path: str) -> str:
+    """The picture's own name, for people; what it is found by is its content."""
+    return re.sub(r"[^\w.-]", "_", Path(path).stem)[:40]
+
+
+def _absolute(face: dict[str, Any], home: Path) -> dict[str, Any]:
+    return face | {"file": str((home / face["file"]).absolute())}
+
+
+def _content_key(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in np.ravel(values)]

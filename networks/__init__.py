@@ -1,0 +1,139 @@
+"""The networks: a file's name is the name in the YAML, and each file is about its network alone.
+
+A file defines
+    VARIANTS                  names of its sizes, the first is the default
+    backbone(options)         -> the timm or torchvision network with its head
+    heatmap_layer(backbone)   -> the layer that Grad-CAM reads
+and, if its weights do not come through timm, `packaged_weights(variant)`. A file of your own
+dropped into this folder is found by its name.
+"""
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from flags import Model
+from utils import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a network file needs to know to build its network."""
+
+    variant: str
+    num_outputs: int
+    in_channels: int
+    dropout_rate: float
+    pretrained: bool
+
+
+class Detector(nn.Module):
+    """A network that normalises its own input, so that nobody can forget to.
+
+    forward: uint8 or float [batch, channels, height, width], values 0..255 -> logits
+    [batch, num_outputs], float. With two outputs the second is FAKE, with one it is the logit of
+    FAKE.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        heatmap_layer: nn.Module,
+        weights_from: str,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.set_normalisation(mean, std)
+        self.weights_from = weights_from
+        self._heatmap_layer = [heatmap_layer]  # a list, so that it is not registered twice
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.backbone((pictures.float() - self.mean) / self.std)
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Mean and standard deviation of each channel, for values 0..1."""
+        shape = (1, len(mean), 1, 1)
+        # Not in the state: the checkpoint names them in its `input`, once.
+        self.register_buffer("mean", torch.tensor(mean).view(shape) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(shape) * 255, persistent=False)
+
+    @property
+    def heatmap_layer(self) -> nn.Module:
+        """The layer whose activations Grad-CAM weighs."""
+        return self._heatmap_layer[0]
+
+    @property
+    def normalisation(self) -> dict[str, list[float]]:
+        """Mean and standard deviation of each channel, for values 0..1."""
+        return {
+            "mean": [round(v, 6) for v in (self.mean / 255).flatten().tolist()],
+            "std": [round(v, 6) for v in (self.std / 255).flatten().tolist()],
+        }
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build(name: str, model: Model, num_outputs: int, dropout_rate: float) -> Detector:
+    """Build the network `name` (a file of this folder) for `num_outputs` classes.
+
+    Raises UserError for an unknown name or variant (with those that exist), and where pretrained
+    weights cannot be had.
+    """
+    module = find(name)
+    variant = model.variant or module.VARIANTS[0]
+    if variant not in module.VARIANTS:
+        known = ", ".join(module.VARIANTS)
+        raise UserError(f"model.variant {variant!r}: {name} has the variants {known}")
+    options = Options(variant, num_outputs, model.in_channels, dropout_rate, model.pretrained)
+    backbone = module.backbone(options)
+    if not model.init_weights and not model.pretrained:
+        reset_to_layer_defaults(backbone)
+    mean, std = input_statistics(backbone, model.in_channels)
+    weights = getattr(backbone, "weights_from", "random")
+    return Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)
+
+
+def find(name: str) -> ModuleType:
+    """The module of networks/NAME.py; an unknown name lists the known ones."""
+    if name in known_networks():
+        return importlib.import_module(f"networks.{name}")
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in known_networks()], n=1)
+    match = next((n for n in known_networks() if near and n.lower() == near[0]), None)
+    hint = f"; did you mean {match}?" if match else ""
+    raise UserError(f"network {name!r}: known are {', '.join(known_networks())}{hint}")
+
+
+def known_networks() -> list[str]:
+    """Names of the networks: the files of this folder that are not shared code."""
+    files = Path(__file__).parent.glob("[A-Z]*.py")
+    return sorted(file.stem for file in files)
+
+
+def input_statistics(backbone: nn.Module, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and std of the network's training, from timm's configuration of it (0..1).
+
+    ImageNet's where a network names none; their means over colour where it sees grey.
+    """
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    mean = list(config.get("mean", (0.485, 0.456, 0.406)))
+    std = list(config.get("std", (0.229, 0.224, 0.225)))
+    if channels == 1:
+        return [sum(mean) / 3], [sum(std) / 3]
+    return mean, std
+
+
+def reset_to_layer_defaults(backbone: nn.Module) -> None:
+    """PyTorch's own initialisation of each layer in place of the paper's (`init_weights`)."""
+    for module in backbone.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()

@@ -1,0 +1,98 @@
+"""How a network file gets its backbone: from timm, with ImageNet weights if they are wanted."""
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from networks import Options
+from utils import UserError
+
+HUB_TIMEOUT = 5.0
+"""Seconds to wait for the model hub's first answer; its client would retry for a minute."""
+
+
+def from_timm(name: str, options: Options, packaged_weights: Path | None = None) -> nn.Module:
+    """timm's network `name` with a fresh head of `options.num_outputs`.
+
+    Pretrained weights come from `packaged_weights` (an installed package's file) where given,
+    else from timm's cache or the hub. The result says where in its attribute `weights_from`.
+    """
+    from_hub = options.pretrained and packaged_weights is None
+    if from_hub:
+        _require_weights(name)
+    network = timm.create_model(
+        name,
+        pretrained=from_hub,
+        num_classes=options.num_outputs,
+        in_chans=options.in_channels,
+        drop_rate=options.dropout_rate,
+    )
+    origin = f"ImageNet, timm's {name}" if from_hub else "random"
+    if options.pretrained and packaged_weights is not None:
+        load_in_order(network, packaged_weights, options)
+        origin = f"ImageNet, {packaged_weights.name} of an installed package"
+    network.weights_from = origin
+    return network
+
+
+def load_in_order(network: nn.Module, file: Path, options: Options) -> None:
+    """Load weights whose tensors stand in timm's order under other names; the head stays new.
+
+    Every tensor's shape must agree, else UserError: a file that fits by accident of name would
+    load nothing and say nothing.
+    """
+    stored = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    own = network.state_dict()
+    head = set(_head_keys(network, own))
+    if len(stored) != len(own):
+        raise UserError(f"{file}: holds {len(stored)} tensors, the network has {len(own)}")
+    loaded = {}
+    for (key, value), tensor in zip(own.items(), stored, strict=True):
+        if key in head:
+            continue
+        if tensor.ndim == 4 and tensor.shape[1] == 3 and value.shape[1] == 1:
+            tensor = tensor.sum(dim=1, keepdim=True)  # grey: as if all three channels were it
+        if tensor.shape != value.shape:
+            raise UserError(
+                f"{file}: {key} is {tuple(tensor.shape)}, expected {tuple(value.shape)}"
+            )
+        loaded[key] = tensor
+    network.load_state_dict(loaded, strict=False)
+
+
+def _head_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> list[str]:
+    name = network.pretrained_cfg["classifier"]
+    return [key for key in state if key.startswith(f"{name}.")]
+
+
+def _require_weights(name: str) -> None:
+    """Fail within seconds, with the remedy, where the hub is out of reach and nothing is cached."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise UserError(f"timm has no pretrained weights for {name}: set model.pretrained to False")
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(try_to_load_from_cache(config.hf_hub_id, file), str):
+            return
+    remedy = (
+        "set model.pretrained to False, or connect once (weights are kept in "
+        f"{constants.HF_HUB_CACHE}), or take EfficientNetLite, whose weights are installed with it"
+    )
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise UserError(f"{config.hf_hub_id} is not cached and the hub is set offline: {remedy}")
+    try:
+        # The standard client honours proxies; any answer, an error page too, means "in reach".
+        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"cannot reach {constants.ENDPOINT} for the weights of {name} ({reason}): {remedy}"
+        ) from None

@@ -1,0 +1,1 @@
+"""What people look at: heatmaps, plots, the page of a test, and experiment tracking."""

@@ -1,0 +1,116 @@
+"""Grad-CAM heatmaps: what a network looked at, drawn beside the face with its class and score."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from metrics import FAKE, REAL
+from networks import Detector
+
+BATCH = 16
+TEXT_HEIGHT = 44
+FONT_SIZE = 14
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One face to draw: its row, and the group it stands for."""
+
+    row: int
+    group: str
+
+
+def choose(labels: np.ndarray, scores: np.ndarray, count: int, seed: int = 0) -> list[Choice]:
+    """At most `count` rows: a third most wrong, a third most certain and right, the rest random.
+
+    labels: [n], 0 or 1 (-1: unknown, then nothing is wrong or right). scores: [n], NaN where a
+    row has none. No row is chosen twice; fewer mistakes leave more room for random rows.
+    """
+    usable = np.isfinite(scores)
+    known = usable & (labels >= 0)
+    distance = np.where(known, np.abs(scores - labels), np.nan)
+    by_distance = np.argsort(np.where(known, distance, np.inf), kind="stable")[: int(known.sum())]
+    right = [int(i) for i in by_distance if distance[i] < 0.5]
+    wrong = [int(i) for i in by_distance[::-1] if distance[i] >= 0.5]
+    third = max(1, count // 3)
+    chosen = [Choice(i, "most wrong") for i in wrong[:third]]
+    chosen += [Choice(i, "most certain and right") for i in right[:third]]
+    taken = {choice.row for choice in chosen}
+    rest = [int(i) for i in np.flatnonzero(usable) if int(i) not in taken]
+    random = np.random.default_rng(seed).permutation(len(rest))[: max(0, count - len(chosen))]
+    return (chosen + [Choice(rest[i], "random") for i in sorted(random)])[:count]
+
+
+def heatmaps(network: Detector, pictures: torch.Tensor, scores: np.ndarray) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al., ICCV 2017) for the class that each picture was called.
+
+    pictures: uint8 [n, channels, height, width] on the network's device. scores: [n], 0..1; from
+    0.5 on the map shows what speaks for FAKE, below what speaks for REAL. Returns float
+    [n, height, width], 0..1, each scaled to its own maximum.
+    """
+    from pytorch_grad_cam import GradCAM
+
+    maps = []
+    with GradCAM(model=network.eval(), target_layers=[network.heatmap_layer]) as cam:
+        for start in range(0, len(pictures), BATCH):
+            part = slice(start, start + BATCH)
+            targets = [_margin_towards(FAKE if s >= 0.5 else REAL) for s in scores[part]]
+            with torch.enable_grad(), warnings.catch_warnings():
+                # Its hooks warn about inputs that need no gradient, which is as it should be.
+                warnings.simplefilter("ignore")
+                maps.append(cam(input_tensor=pictures[part], targets=targets))
+    return np.concatenate(maps) if maps else np.empty((0, *pictures.shape[2:]))
+
+
+def draw(picture: np.ndarray, heatmap: np.ndarray, label: int, score: float) -> np.ndarray:
+    """Face and overlay side by side with a caption: uint8 RGB.
+
+    picture: uint8 RGB [height, width, 3]. heatmap: [height, width], 0..1. label: 0, 1 or -1.
+    """
+    colours = cv2.applyColorMap(np.uint8(255 * heatmap.clip(0, 1)), cv2.COLORMAP_INFERNO)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    overlay = (0.5 * picture + 0.5 * colours).round().astype(np.uint8)
+    pair = np.concatenate([picture, overlay], axis=1)
+    sheet = Image.new("RGB", (max(pair.shape[1], 300), pair.shape[0] + TEXT_HEIGHT), "white")
+    sheet.paste(Image.fromarray(pair), (0, TEXT_HEIGHT))
+    called = "FAKE" if score >= 0.5 else "REAL"
+    right = label < 0 or (label == FAKE) == (score >= 0.5)
+    first, second = caption(label, score).split("\n")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
+    pen.text((4, 3), first, fill="black" if right else "#B00000", font=font)
+    pen.text((4, 23), f"{second}: bright speaks for {called}", fill="#444444", font=font)
+    return np.asarray(sheet)
+
+
+def caption(label: int, score: float) -> str:
+    """What is true, what it was called, with which score; two lines."""
+    truth = {REAL: "a real face", FAKE: "a fake"}.get(label, "a face of unknown label")
+    called = "FAKE" if score >= 0.5 else "REAL"
+    wrong = label >= 0 and (label == FAKE) != (score >= 0.5)
+    return f"{truth}, called {called}{' (wrong)' if wrong else ''}\nfake score {score:.3f}"
+
+
+def sheet(pictures: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
+    """Drawn heatmaps on one sheet, left to right: uint8 RGB."""
+    height, width = pictures[0].shape[:2]
+    rows = -(-len(pictures) // columns)
+    whole = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * height, i % columns * width
+        whole[top : top + height, left : left + width] = picture
+    return whole
+
+
+def _margin_towards(label: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the score depends on: the difference of two logits, or one logit, with its sign."""
+    sign = 1.0 if label == FAKE else -1.0
+
+    def margin(output: torch.Tensor) -> torch.Tensor:
+        return sign * (output[0] if output.numel() == 1 else output[1] - output[0])
+
+    return margin

@@ -1,0 +1,50 @@
+"""Loss, optimiser and learning-rate schedule from their sections of the configuration."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from flags import Config
+
+
+def training_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of two outputs, or of one sigmoid."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)
+
+
+def make_optimizer(network: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+    settings = config.optimizer
+    options: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.type in ("SGD", "RMSprop"):
+        options["momentum"] = settings.momentum
+    return getattr(torch.optim, settings.type)(network.parameters(), **options)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int) -> Any:
+    """The learning-rate schedule; cosine steps with each batch, the others with each epoch."""
+    settings = config.scheduler
+    if settings.type == "step":
+        return torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.gamma)
+    if settings.type == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer,
+            factor=settings.gamma,
+            patience=settings.patience,
+            min_lr=settings.min_lr,
+        )
+    if settings.type == "none":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    warmup, total = settings.warmup_epochs * steps, config.num_epochs * steps
+    lowest = settings.min_lr / config.optimizer.lr
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        part = (step - warmup) / max(1, total - warmup)
+        return lowest + (1 - lowest) * 0.5 * (1 + float(np.cos(np.pi * min(part, 1.0))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -1,0 +1,95 @@
+"""How a run continues: from which checkpoint, with which settings, at which random state."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import checkpoint
+from flags import Config, load
+from utils import UserError
+
+FREE_TO_CHANGE = (
+    "device", "num_workers", "print_epochs", "checkpoint", "test_checkpoint", "prefix", "bootstrap",
+    "cam", "cams", "tracking", "data.test", "data.cache", "data.max_bad",
+)  # fmt: skip
+"""Keys that do not change what is learned, so that a run may continue with other values."""
+
+
+def resume_state(config: Config, run: Path) -> dict[str, Any] | None:
+    """The checkpoint to continue from, if any; a run folder of other settings is refused."""
+    last = run / "checkpoints" / "last.pth"
+    written = run / "config.yaml"
+    if config.checkpoint:
+        chosen = Path(config.checkpoint)
+        if last.is_file() and chosen.absolute().parent != last.absolute().parent:
+            raise UserError(
+                f"{run} holds a run already, and {chosen} is of another one: choose a new --prefix"
+            )
+    elif last.is_file():
+        chosen = last
+    elif written.is_file():  # stopped before its first checkpoint
+        refuse_other(config, load(Config, str(written)), f"{run} holds a run")
+        return None
+    else:
+        return None
+    state = checkpoint.load(chosen)
+    refuse_other(config, Config.model_validate(state["config"]), f"{chosen} comes from a run")
+    return state
+
+
+def refuse_other(config: Config, other: Config, what: str) -> None:
+    free = [*FREE_TO_CHANGE]
+    if config.scheduler.type != "cosine":  # whose curve would end elsewhere
+        free.append("num_epochs")
+    mine, theirs = flat(config.model_dump()), flat(other.model_dump())
+    changed = [
+        f"{key}: {theirs.get(key)!r} there, {value!r} here"
+        for key, value in mine.items()
+        if theirs.get(key) != value and not any(f"{key}.".startswith(f"{f}.") for f in free)
+    ]
+    if changed:
+        raise UserError(
+            f"{what} with other settings:\n  " + "\n  ".join(changed) + "\nchoose another --prefix "
+            "for these settings, or go back to those to continue it"
+        )
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    result = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = value
+    return result
+
+
+def random_state() -> dict[str, Any]:
+    """Python's, NumPy's and PyTorch's generators, as plain values that load without pickle."""
+    _name, key, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": list(random.getstate()[1]),
+        "numpy": {
+            "key": torch.from_numpy(np.asarray(key, np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "gauss": float(gauss),
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    random.setstate((3, tuple(state["python"]), None))
+    numpy = state["numpy"]
+    key = numpy["key"].numpy().astype(np.uint32)
+    np.random.set_state(  # noqa: NPY002
+        ("MT19937", key, numpy["position"], numpy["has_gauss"], numpy["gauss"])
+    )
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM: noticed at once, obeyed when the loop is at a place to save from."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM arrived; the signal's number is its argument."""
+
+
+class Signals:
+    """Ctrl-C and SIGTERM as a flag that the loop reads; a second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, signal.SIG_DFL)

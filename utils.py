@@ -1,0 +1,200 @@
+"""What two unrelated rooms both use: errors, atomic writing, hashes, seeds, devices, console."""
+
+import hashlib
+import logging
+import os
+import platform
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import psutil
+import torch
+
+
+class UserError(Exception):
+    """Something that the user can mend; the message says what, where and what to do."""
+
+
+def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Run a command's `main`: a UserError is one sentence and status 2, never a traceback."""
+    try:
+        raise SystemExit(main(sys.argv[1:]) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # `| head` closed our output: that is no failure of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+
+
+# ---------------------------------------------------------------------------------- files
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A name beside `path` to write to; renamed into place when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o666 & ~mask)  # mkstemp makes files that only the owner can read
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path | str, content: str | bytes) -> None:
+    """Write text (UTF-8) or bytes so that `path` holds either the old or the whole new content."""
+    with atomic_path(path) as beside:
+        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(*parts: Any) -> str:
+    """SHA-256 of some values' text, in hexadecimal; the same on every machine."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8")).hexdigest()
+
+
+# ----------------------------------------------------------------------------- randomness
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries below us draw from the global generator
+    torch.manual_seed(seed)
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """One 63-bit seed for one sample: a function of (seed, epoch, index) and nothing else."""
+    digest = hashlib.blake2b(f"{seed},{epoch},{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+# --------------------------------------------------------------------------------- device
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` or a GPU's number -> a device that is there.
+
+    Raises UserError that names the remedy where the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if "," in name:
+        raise UserError(f"device {name}: one device a process; choose one of them, as --device 0")
+    try:
+        device = torch.device(f"cuda:{name}" if name.isdigit() else name)
+    except RuntimeError:
+        raise UserError(
+            f"device {name!r} is unknown: use cpu, cuda, mps or a GPU's number"
+        ) from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UserError(f"device {name}: no CUDA device is available here; use --device cpu")
+        if (device.index or 0) >= count:
+            raise UserError(f"device {name}: this machine has CUDA devices 0 to {count - 1}")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device mps: no Apple GPU is available here; use --device cpu")
+    if device.type not in ("cpu", "mps"):
+        raise UserError(f"device {name!r} is not supported: use cpu, cuda, mps or a GPU's number")
+    return device
+
+
+def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """The arithmetic of autocast and a sentence that says why; float32 means no autocast."""
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if wanted != "auto":
+        if wanted == "fp16" and device.type == "cpu":
+            raise UserError("precision fp16 needs a GPU; use --precision bf16 or auto on the CPU")
+        return dtypes[wanted], f"{wanted} (as set)"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "bf16 (auto: the GPU computes in bfloat16)"
+        return torch.float16, "fp16 (auto: the GPU has no bfloat16)"
+    if device.type == "cpu" and _cpu_computes_in_bf16():
+        return torch.bfloat16, "bf16 (auto: the processor has bfloat16 instructions)"
+    return torch.float32, f"fp32 (auto: no bfloat16 arithmetic on this {device.type})"
+
+
+def _cpu_computes_in_bf16() -> bool:
+    # Emulated bfloat16 is slower than float32, so only real instructions count. The two
+    # questions have no public name in torch 2.11 to 2.15.
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in questions)
+
+
+# -------------------------------------------------------------------------------- console
+
+
+def console(log_file: Path | None = None) -> logging.Logger:
+    """The logger of a command: plain lines on standard output and, if given, in a file."""
+    logger = logging.getLogger("deepfake")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    if log_file is not None:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        logger.addHandler(logging.FileHandler(log_file, encoding="utf-8"))
+    for handler in logger.handlers:
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    return logger
+
+
+def environment_block(device: torch.device, seed: int, precision: str) -> str:
+    """The console's `[+] System environments` block."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = _processor_name() if device.type == "cpu" else "Apple GPU"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        "[+] System environments\n"
+        f" Device: {name}\n Random seed : {seed}\n The number of gpus : {gpus}\n"
+        f" The number of cpus : {os.cpu_count()}\n Memory Size : {memory:.0f}G\n"
+        f" Precision : {precision}\n PyTorch : {torch.__version__}\n"
+    )
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux: the platform's own name follows
+    return platform.processor() or platform.machine()
+
+
+def elapsed(seconds: float) -> str:
+    """Seconds as 00:00:24."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours:02d}:{minute:02d}:{second:02d}"
