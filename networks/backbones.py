@@ -36,6 +36,10 @@ def from_timm(name: str, options: Options, packaged_weights: Path | None = None)
     if options.pretrained and packaged_weights is not None:
         load_in_order(network, packaged_weights, options)
         origin = f"ImageNet, {packaged_weights.name} of an installed package"
+    if options.pretrained:
+        # Google's initialisation of EfficientNet gives a head of two outputs weights of up to .7:
+        # its first gradients would wreck the pretrained features. Start small.
+        network.get_classifier().reset_parameters()
     network.weights_from = origin
     return network
 
