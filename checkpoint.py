@@ -17,7 +17,7 @@ import torch
 import manifest
 from flags import Config, dump
 from metrics import Thresholds
-from networks import Detector, build
+from networks import Detector, build, variant_of
 from utils import UserError, atomic_path, run_command, sha256_file, sha256_text
 
 FORMAT = 1
@@ -41,7 +41,7 @@ def describe_network(network: Detector, config: Config) -> dict[str, Any]:
         "format": FORMAT,
         "network": {
             "name": config.network,
-            "variant": config.model.variant,
+            "variant": variant_of(config.network, config.model),
             "num_classes": config.data.num_classes,
             "weights_from": network.weights_from,
             "parameters": network.parameter_count(),
@@ -65,6 +65,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def same_file(path: Path, new_name: Path) -> None:
     """Give a checkpoint a second name, in one step and without a second copy where possible."""
+    if new_name.exists() and new_name.samefile(path):
+        return  # renaming one name of a file onto another does nothing, and both would stay
     with atomic_path(new_name) as beside:
         beside.unlink()
         try:
@@ -89,7 +91,7 @@ def load(path: Path | str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and storage errors have no common class
-        reason = str(error).splitlines()[0][:120]
+        reason = str(error).split("\n")[0][:120]
         raise UserError(
             f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {reason})"
         ) from None
@@ -127,7 +129,7 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
     stored = Config.model_validate(state["config"])
     pairs = {
         "network": (stored.network, config.network),
-        "model.variant": (stored.model.variant, config.model.variant),
+        "model.variant": (state["network"]["variant"], config.model.variant or None),
         "model.in_channels": (stored.model.in_channels, config.model.in_channels),
         "data.num_classes": (stored.data.num_classes, config.data.num_classes),
         "data.crop": (stored.data.crop, config.data.crop),
@@ -139,7 +141,7 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
     return [
         f"{key}: trained with {old!r}, configured {new!r}"
         for key, (old, new) in pairs.items()
-        if old != new
+        if old != new and new is not None
     ]
 
 

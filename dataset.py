@@ -33,6 +33,10 @@ class Failure:
     reason: str
 
 
+NO_FACE = "no face found"
+"""The reason of a picture that could be read and shows no face: left out, but not bad."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """images: uint8 [n, channels, height, width]. labels: int64 [n]. rows: int64 [n], the row of
@@ -78,7 +82,7 @@ def locate_faces(
         faces = found[row["path"]]
         parts += rows_of(row, faces, face.no_face)
         if not faces.faces and not faces.failure and face.no_face == "drop":
-            failures.append(Failure(row["path"], "no face found"))
+            failures.append(Failure(row["path"], NO_FACE))
     return pd.DataFrame(parts, columns=rows.columns), failures
 
 
@@ -263,7 +267,7 @@ def make_loader(
     """A loader that yields Batch; workers persist over the epochs and leave signals to us."""
     return DataLoader(
         dataset,
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory,

@@ -10,8 +10,10 @@ import argparse
 import difflib
 import io
 import re
+import reprlib
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -35,12 +37,17 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _not_a_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # True == 1 for Python, and nobody means that
+        raise ValueError("input should be a number")
+    return value
+
+
 def _as_margin(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = f"{value:g}px"
-    if not isinstance(value, str) or not re.fullmatch(r"\d+(\.\d+)?\s*(px|%)", value):
+    text = "" if isinstance(value, bool) else str(value).replace(" ", "")
+    if not re.fullmatch(r"\d+(\.\d+)?(px|%)?", text):
         raise ValueError("give pixels (50 or 50px) or a share of the box (30%)")
-    return value.replace(" ", "")
+    return text if text.endswith(("px", "%")) else f"{text}px"
 
 
 PathText = Annotated[str, BeforeValidator(_empty_if_none)]
@@ -48,6 +55,8 @@ PathText = Annotated[str, BeforeValidator(_empty_if_none)]
 
 NumberOrText = Annotated[str, BeforeValidator(_as_text)]
 """Text that may be written as a bare integer in a YAML (`device: 0`, `variant: 34`)."""
+
+OptionalText = Annotated[NumberOrText, BeforeValidator(_empty_if_none)]
 
 Margin = Annotated[str, BeforeValidator(_as_margin)]
 """Context around the face box, on each side: `30%` of the box or `50px` of the picture."""
@@ -57,7 +66,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def described(default: Any, text: str, unit: str = "", **limits: Any) -> Any:
     """A field with its one-sentence description and its unit, both shown by --help."""
-    extra = {"unit": unit} if unit else None
+    extra: Any = {"unit": unit} if unit else None
     if isinstance(default, type) and issubclass(default, BaseModel):
         return Field(default_factory=default, description=text)
     return Field(default=default, description=text, json_schema_extra=extra, **limits)
@@ -66,7 +75,32 @@ def described(default: Any, text: str, unit: str = "", **limits: Any) -> Any:
 class Section(BaseModel):
     """One group of settings: unknown keys and wrong types are errors, never guesses."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_group(cls, value: Any) -> Any:
+        if value is None:  # `optimizer:` with all of its keys commented out
+            return {}
+        if not isinstance(value, (dict, BaseModel)):
+            raise ValueError("expected a group of keys, indented below it")
+        return value
+
+
+Checked = TypeVar("Checked", bound=Section)
+
+
+def refuse_if(wrong: list[str], section: Checked) -> Checked:
+    """The section, unless settings in it contradict each other; then one error names all."""
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return section
 
 
 # --------------------------------------------------------------------------------- schema
@@ -83,7 +117,9 @@ class Data(Section):
         0.2, "Share of data.train held out by random_split.", gt=0, lt=1
     )
     crop: bool = described(True, "Find faces once and cut them out; False takes pictures whole.")
-    num_classes: Literal[1, 2] = described(2, "2: softmax over real and fake; 1: one sigmoid.")
+    num_classes: Annotated[Literal[1, 2], BeforeValidator(_not_a_bool)] = described(
+        2, "2: softmax over real and fake; 1: one sigmoid."
+    )
     fake_label: int | str | None = described(
         None, "Which value of the label column means fake, where the CSV does not say."
     )
@@ -118,8 +154,8 @@ class Face(Section):
     max_size: int = described(
         512, "Longest side of the stored crop; larger ones are shrunk.", "px", ge=64
     )
-    format: Literal["png", "jpg"] = described(
-        "png", "Stored crop: PNG, or JPEG 95 with 4:4:4 colour."
+    format: Literal["jpg", "png"] = described(
+        "jpg", "Stored crop: JPEG 95 with 4:4:4 colour, or PNG, four times larger and slower."
     )
     margin: Margin = described(
         "30%", "Context that the network sees around the box, each side.", "% of box, or px"
@@ -143,9 +179,11 @@ class InputSize(Section):
 
 
 class Model(Section):
-    variant: NumberOrText = described("", "Size of the network, as ResNet's 34; empty: its first.")
+    variant: OptionalText = described("", "Size of the network, as ResNet's 34; empty: its first.")
     pretrained: bool = described(False, "Start from ImageNet weights.")
-    in_channels: Literal[1, 3] = described(3, "3: colour; 1: pictures are turned grey.")
+    in_channels: Annotated[Literal[1, 3], BeforeValidator(_not_a_bool)] = described(
+        3, "3: colour; 1: pictures are turned grey."
+    )
     init_weights: bool = described(
         True, "Initialise as the network's paper does; False: PyTorch's defaults for each layer."
     )
@@ -167,11 +205,15 @@ class Fakes(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> "Fakes":
+        wrong = []
         if self.kernel % 2 == 0:
-            raise ValueError(f"fakes.kernel must be odd: use {self.kernel + 1}")
+            wrong.append(f"fakes.kernel {self.kernel} must be odd: use {self.kernel + 1}")
         if self.scale_min > self.scale_max:
-            raise ValueError("fakes.scale_min is larger than fakes.scale_max: swap them")
-        return self
+            wrong.append(
+                f"fakes.scale_min {self.scale_min:g} is larger than fakes.scale_max "
+                f"{self.scale_max:g}: swap them"
+            )
+        return refuse_if(wrong, self)
 
 
 class Augment(Section):
@@ -192,7 +234,9 @@ class Augment(Section):
     def _quality(self) -> "Augment":
         low, high = self.jpeg_quality
         if not 1 <= low <= high <= 100:
-            raise ValueError("augment.jpeg_quality wants [low, high] within 1..100")
+            raise ValueError(
+                f"augment.jpeg_quality {self.jpeg_quality} wants [low, high] within 1..100"
+            )
         return self
 
 
@@ -271,25 +315,31 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
+        wrong = []
         if self.data.random_split and self.data.valid:
-            raise ValueError(
-                "data.random_split takes the validation from data.train, and data.valid is "
-                "another: set one of the two"
+            wrong.append(
+                "data.random_split takes the validation from data.train, and data.valid "
+                f"{self.data.valid!r} is another: set one of the two"
             )
-        if self.tmp_data is not None:
-            shape = self.tmp_data
-            if len(shape) != 4 or min(shape) < 1 or shape[0] < 8:
-                raise ValueError("tmp_data wants [N, 3, H, W] with N of at least 8")
-            if shape[1] != self.model.in_channels:
-                raise ValueError(
-                    f"tmp_data has {shape[1]} channels, model.in_channels is "
-                    f"{self.model.in_channels}: make them equal"
-                )
+        shape = self.tmp_data
+        if shape is not None and (len(shape) != 4 or min(shape) < 1 or shape[0] < 8):
+            wrong.append(f"tmp_data {shape} wants [N, 3, H, W] with N of at least 8")
+        elif shape is not None and shape[1] != self.model.in_channels:
+            wrong.append(
+                f"tmp_data has {shape[1]} channels, model.in_channels is "
+                f"{self.model.in_channels}: make them equal"
+            )
         if self.scheduler.type == "cosine" and self.scheduler.warmup_epochs >= self.num_epochs:
-            raise ValueError("scheduler.warmup_epochs must be less than num_epochs")
+            wrong.append(
+                f"scheduler.warmup_epochs {self.scheduler.warmup_epochs} must be less than "
+                f"num_epochs {self.num_epochs}"
+            )
         if self.fakes.type != "none" and not self.data.crop:
-            raise ValueError("fakes are made in the crop around a face: set data.crop to True")
-        return self
+            wrong.append(
+                f"fakes.type {self.fakes.type}: fakes are made in the crop around a face: set "
+                "data.crop to True"
+            )
+        return refuse_if(wrong, self)
 
 
 class Prepare(Section):
@@ -313,6 +363,16 @@ class Prepare(Section):
         return self
 
 
+class Sheet(Section):
+    """What fakes/sheet.py reads."""
+
+    out: str = described("sheet.png", "Picture to write, .png or .jpg.", min_length=5)
+    count: int = described(30, "Pairs on the sheet.", ge=1)
+    seed: int = described(42, "Seed of the fakes.", ge=0, lt=2**32)
+    face: Face = described(Face, "The crop recipe.")
+    fakes: Fakes = described(Fakes, "The fakes.")
+
+
 # -------------------------------------------------------------------------------- reading
 
 Schema = TypeVar("Schema", bound=Section)
@@ -334,18 +394,14 @@ def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None 
     Raises ConfigError with every mistake at once: file, key, value, nearest key and remedy.
     """
     values = _read_yaml(file) if file else {}
-    origin = dict.fromkeys(overrides or {}, "command line")
-    problems: list[str] = []
-    for key, value in (overrides or {}).items():
-        _put(values, key, value, file, problems)
-    if not problems:
-        try:
-            return schema.model_validate(values)
-        except ValidationError as error:
-            problems = [
-                _explain(schema, item, origin, file or "command line") for item in error.errors()
-            ]
-    raise ConfigError("\n".join(problems))
+    overrides = overrides or {}
+    for key, value in overrides.items():
+        _put(values, key, value)
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(schema, item, overrides, file) for item in error.errors()]
+    raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
 def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema:
@@ -355,7 +411,10 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema
     """
     fields = dict(keys(schema))
     parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+        usage="%(prog)s [--config_file YAML] [--KEY VALUE ...]",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--config_file", default="", metavar="YAML", help="Settings to start from.")
     for key, field in fields.items():
@@ -371,14 +430,16 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema
     known, unknown = parser.parse_known_args(list(argv))
     given = vars(known)
     file = given.pop("config_file")
+    problems = _unknown_arguments(unknown, ["config_file", *fields])
     try:
-        if unknown:
-            raise ConfigError(_unknown_argument(unknown[0], ["config_file", *fields]))
         overrides = {key: _typed(text, fields[key].annotation) for key, text in given.items()}
-        return load(schema, file, overrides)
+        config = load(schema, file, overrides)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        problems.append(str(error))
+    if problems:
+        print("error: " + "\n".join(problems), file=sys.stderr)
+        raise SystemExit(2)
+    return config
 
 
 def dump(config: BaseModel) -> str:
@@ -404,12 +465,13 @@ def _read_yaml(file: str) -> dict[str, Any]:
     path = Path(file)
     if not path.is_file():
         nearby = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(file, nearby, n=1, cutoff=0.0)
-        raise ConfigError(f"{file}: no such file" + (f"; did you mean {near[0]}?" if near else ""))
+        near = difflib.get_close_matches(file, nearby, n=1, cutoff=0.5)
+        what = "a folder, not a YAML" if path.is_dir() else "no such file"
+        raise ConfigError(f"{file}: {what}" + (f"; did you mean {near[0]}?" if near else ""))
     try:
         # YAML 1.2: `1e-4` is a number, a key given twice is an error, and no tag can run code.
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (YAMLError, OSError, ValueError, RecursionError) as error:
         first = " ".join(str(error).split("To suppress")[0].split())
         raise ConfigError(f"{file}: not a YAML that can be read: {first}") from None
     if values is None:
@@ -419,16 +481,14 @@ def _read_yaml(file: str) -> dict[str, Any]:
     return values
 
 
-def _put(values: dict[str, Any], key: str, value: Any, file: str, problems: list[str]) -> None:
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
-        inner = values.setdefault(parent, {})
-        if inner is None:
-            inner = values[parent] = {}
-        if not isinstance(inner, dict):
-            problems.append(f"{file}: {parent}: expected a group of keys, found {inner!r}")
-            return
-        values = inner
+        inner = values.get(parent)
+        if inner is not None and not isinstance(inner, dict):
+            return  # the YAML has a value where a group belongs: the schema will say so
+        # A copy: two groups of a YAML may be one, by an alias.
+        values[parent] = values = {**(inner or {})}
     values[leaf] = value
 
 
@@ -444,46 +504,68 @@ def _typed(text: str, annotation: Any) -> Any:
         return text
     wants_list = get_origin(annotation) is list or any(get_origin(o) is list for o in options)
     if wants_list and isinstance(value, str):
-        value = [YAML(typ="safe", pure=True).load(part) for part in value.split(",")]
+        value = [_typed(part, float) for part in value.split(",")]
     if annotation is bool and isinstance(value, str):
         value = {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value)
     return value
 
 
-def _explain(schema: type[BaseModel], item: Any, origin: dict[str, str], file: str) -> str:
+def _explain(schema: type[BaseModel], item: Any, overrides: dict[str, Any], file: str) -> str:
     location = [str(part) for part in item["loc"]]
     known = [key for key, _ in keys(schema)]
-    groups = {key.rsplit(".", 1)[0] for key in known if "." in key}
     key = ".".join(location)
+    unknown = item["type"] in ("extra_forbidden", "invalid_key")
     # A union or a list adds its own parts behind the key: name the key itself.
-    while location and key not in known and key not in groups and item["type"] != "extra_forbidden":
+    while location and key not in {*known, *_groups(known)} and not unknown:
         location.pop()
         key = ".".join(location)
-    where = origin.get(key, file)
     value = item.get("input")
-    if item["type"] == "extra_forbidden":
-        return f"{where}: {key}: unknown key (value {value!r}); {_nearest(key, known)}"
+    where = file if file and key not in overrides else "command line"
+    if unknown:
+        return f"{where}: {key}: unknown key{_shown(value)}; {_nearest(key, known)}"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, (dict, BaseModel)) else f" (value {value!r})"
-    message = message[0].lower() + message[1:]
-    return f"{where}: {key}: {message}{shown}" if key else f"{where}: {message}"
+    if isinstance(value, (dict, BaseModel)):  # a rule about several keys, which it names
+        where += " and command line" if file and overrides else ""
+        return "\n".join(f"{where}: {line}" for line in message.splitlines())
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}{_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    short = reprlib.Repr()
+    short.maxlevel = 2  # a few lines of aliases can hold a billion values
+    text = short.repr(value) if isinstance(value, (dict, list)) else repr(value)
+    return f" (value {text})"
+
+
+def _groups(known: list[str]) -> set[str]:
+    return {key.rsplit(".", 1)[0] for key in known if "." in key}
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if not near:
-        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(leaves), n=1, cutoff=0.5)
-        near = [leaves[close[0]]] if close else []
-    return f"did you mean {near[0]}?" if near else "--help lists all keys"
+    """The remedy for an unknown key."""
+    if key in known:  # dots are for the command line
+        return "in a YAML write `{}:` and, indented below it, `{}:`".format(*key.split(".", 1))
+    if key in _groups(known):
+        return "a group: name one of " + ", ".join(k for k in known if k.startswith(f"{key}."))
+    names = {name.rsplit(".", 1)[-1].lower(): name for name in known}
+    names |= {name.lower(): name for name in (*_groups(known), *known)}
+    near = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.6)
+    return f"did you mean {names[near[0]]}?" if near else "--help lists all keys"
 
 
-def _unknown_argument(word: str, known: list[str]) -> str:
-    name, _, value = word.lstrip("-").partition("=")
-    if not word.startswith("-"):
-        return f"command line: {word!r} belongs to no key; write --key value"
-    shown = f" (value {value!r})" if value else ""
-    return f"command line: --{name}: unknown key{shown}; {_nearest(name, known)}"
+def _unknown_arguments(words: list[str], known: list[str]) -> list[str]:
+    problems, follows = [], False
+    for word, after in pairwise([*words, "-"]):
+        if word.startswith("-"):
+            name, _, value = word.lstrip("-").partition("=")
+            follows = not value and not after.startswith("-")
+            shown = _shown(value or after) if value or follows else ""
+            problems.append(f"command line: --{name}: unknown key{shown}; {_nearest(name, known)}")
+        elif follows:  # the value of the unknown key before it
+            follows = False
+        else:
+            problems.append(f"command line: {word!r} belongs to no key; write --key value")
+    return problems
 
 
 def _type_name(annotation: Any) -> str:

@@ -5,6 +5,7 @@ One row a face. Columns (CONTRIBUTING.md has the frozen list): `path,label` and,
 REAL = 0, FAKE = 1. Paths are relative to the CSV.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,9 @@ COLUMNS = (
 
 GROUPING = ("identity", "video", "near_duplicate_group")
 """Rows that share one of these (within a source), or a fake and its original, stay together."""
+
+SAME_FACE = ["path", "label", "box"]
+"""Rows that agree in these are one face, named twice."""
 
 SHOWN = 5
 """So many examples of each problem are named."""
@@ -113,13 +117,14 @@ def write(file: Path, rows: pd.DataFrame) -> None:
     for column in ("path", "source_path"):
         if column in rows:
             rows[column] = [relative(value, home) for value in rows[column]]
-    kept = [c for c in COLUMNS if c in rows and (rows[c].astype(str) != "").any()]
+    known = dict.fromkeys((*COLUMNS, *GROUPING))
+    kept = [c for c in known if c in rows and (rows[c].astype(str) != "").any()]
     write_atomic(file, rows[kept].to_csv(index=False, lineterminator="\n"))
 
 
 def relative(value: str, home: Path) -> str:
     """A path as a manifest in `home` writes it: relative where it lies below, else absolute."""
-    path = Path(value)
+    path, home = Path(value), Path(os.path.normpath(home))
     below = bool(value) and path.is_relative_to(home)
     return path.relative_to(home).as_posix() if below else value
 
@@ -151,17 +156,18 @@ def groups(rows: pd.DataFrame) -> np.ndarray:
             i = parent[i]
         return int(i)
 
-    def link(codes: np.ndarray, known: np.ndarray) -> None:
-        first: dict[int, int] = {}
-        for i in np.flatnonzero(known):
-            parent[find(i)] = find(first.setdefault(int(codes[i]), int(i)))
+    def link(*columns: pd.Series) -> None:
+        """Link the rows that carry one name, in whichever of the columns."""
+        first: dict[str, int] = {}
+        for column in columns:
+            for i, name in enumerate(column):
+                if name:
+                    parent[find(i)] = find(first.setdefault(name, i))
 
     for column in GROUPING:
         if column in rows:
-            names = scoped(rows, column)
-            link(pd.factorize(names)[0], (names != "").to_numpy())
-    origin = rows["source_path"].where(rows["source_path"] != "", rows["path"])
-    link(pd.factorize(origin)[0], np.ones(len(rows), bool))
+            link(scoped(rows, column))
+    link(rows["path"], rows["source_path"])
     return np.array([find(i) for i in range(len(rows))])
 
 
@@ -175,29 +181,35 @@ def random_split(
 ) -> pd.Series:
     """Split names for the rows: by group, stratified by label, the same on every machine.
 
-    shares: one per name, summing to 1. Whole groups go, in an order that is a hash of (seed,
-    group's first path within the set), to the split that is furthest below its share of the
-    group's classes.
+    shares: one per name, summing to 1. Whole groups go, large ones first and then in an order
+    that is a hash of (seed, group's first path within the set), to the split that is furthest
+    below its share of the group's classes. The last groups of a class go to splits that have
+    none of it yet, so that few people still make a training and a validation set.
     """
     group = groups(rows)
-    common = _common_folder(rows["path"])
-    table = pd.DataFrame({"group": group, "fake": rows["label"] == FAKE, "path": rows["path"]})
+    paths = rows["path"].str.replace("\\", "/")
+    common = _common_folder(paths)
+    table = pd.DataFrame({"group": group, "fake": rows["label"] == FAKE, "path": paths})
     sizes = table.groupby("group").agg(
         fake=("fake", "sum"), n=("fake", "size"), key=("path", "min")
     )
-    hashes = [sha256_text(seed, key[len(common) :].replace("\\", "/")) for key in sizes["key"]]
+    hashes = [sha256_text(seed, key[len(common) :]) for key in sizes["key"]]
     # Large groups first: what is left to even out the shares at the end is small.
     order = sizes.assign(hash=hashes).sort_values(["n", "hash"], ascending=[False, True])
     totals = np.array([sizes["n"].sum() - sizes["fake"].sum(), sizes["fake"].sum()], float)
     wanted = np.outer(shares, totals)
     have = np.zeros_like(wanted)
+    amounts = np.stack([order["n"] - order["fake"], order["fake"]], axis=1).astype(float)
+    groups_left = (amounts > 0).sum(axis=0)
     chosen: dict[int, str] = {}
-    for index, row in order.iterrows():
-        amount = np.array([row["n"] - row["fake"], row["fake"]], float)
+    for index, amount in zip(order.index, amounts, strict=True):
         lack = ((wanted - have) / np.maximum(totals, 1) * amount).sum(axis=1)
-        best = int(np.argmax(lack))
+        without = (have == 0) & (wanted > 0)
+        in_need = (without & (amount > 0) & (groups_left <= without.sum(axis=0))).any(axis=1)
+        best = int(np.argmax(np.where(in_need, lack, -np.inf) if in_need.any() else lack))
         have[best] += amount
-        chosen[int(index)] = names[best]  # type: ignore[call-overload]
+        groups_left -= amount > 0
+        chosen[int(index)] = names[best]
     return pd.Series([chosen[g] for g in group], index=rows.index)
 
 
@@ -223,6 +235,8 @@ def leaks(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
 def _read_csv(path: Path, fake_label: int | str | None) -> pd.DataFrame:
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if not isinstance(rows.index, pd.RangeIndex):  # pandas would shift the columns
+            raise ValueError("the rows have more cells than the first line")
         if "path" not in rows.columns:
             rows = _headerless(path, list(rows.columns), fake_label)
     except (
@@ -234,7 +248,7 @@ def _read_csv(path: Path, fake_label: int | str | None) -> pd.DataFrame:
     if "label" in rows:
         rows["label"] = _labels(rows["label"], fake_label)
     elif "real" in rows:  # the XAI606 project: 1 = real
-        rows["label"] = _labels(rows.pop("real"), "0" if fake_label is None else fake_label)
+        rows["label"] = _labels(rows.pop("real"), 0 if fake_label is None else fake_label)
     else:
         raise UserError(f"{path}: no column `label` or `real`; has {', '.join(rows.columns)}")
     for column in ("path", "source_path"):
@@ -266,24 +280,26 @@ def _labels(values: pd.Series, fake_label: int | str | None) -> pd.Series:
     text = values.astype(str).str.strip().str.lower().str.removesuffix(".0")
     if fake_label is not None:
         fake = str(fake_label).lower()
-        others = set(text) - {fake, ""}
-        # A second value beside "fake" is real; a third is a mistake, not another kind of real.
-        names = {"0", "1", "real"} if len(others) > 1 else others
-        return text.map(dict.fromkeys(names, REAL) | {fake: FAKE}).fillna(-1).astype(int)
+        # A second value beside the fake one is real, unless its own name says fake; a third is
+        # a mistake, not another kind of real.
+        real = set(text) - {fake, "", "fake", *(["1"] if fake != "0" else [])}
+        if len(real) > 1:
+            real &= {"0", "1", "real"}
+        return text.map(dict.fromkeys(real, REAL) | {fake: FAKE}).fillna(-1).astype(int)
     return text.map({"0": REAL, "1": FAKE, "real": REAL, "fake": FAKE}).fillna(-1).astype(int)
 
 
 def _read_folder(folder: Path) -> pd.DataFrame:
     found = {
         child.name.lower(): child
-        for child in sorted(folder.iterdir())
+        for child in sorted(Path(_absolute(str(folder), Path.cwd())).iterdir())
         if child.is_dir() and child.name.lower() in ("real", "fake")
     }
     if not found:
         names = ", ".join(sorted(c.name for c in folder.iterdir())[:SHOWN]) or "nothing"
         raise UserError(f"{folder}: looked for the folders real/ and fake/, found {names}")
     rows = [
-        {"path": str(file.absolute()), "label": FAKE if name == "fake" else REAL}
+        {"path": str(file), "label": FAKE if name == "fake" else REAL}
         for name, child in sorted(found.items())
         for file in _pictures_under(child)
     ]
@@ -296,12 +312,13 @@ def _pictures_under(folder: Path) -> list[Path]:
 
 def _check(rows: pd.DataFrame, file: Path) -> tuple[list[str], pd.DataFrame, list[str]]:
     """Problems that stop, the rows that stay, and warnings, all at once."""
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     if len(rows) == 0:
         return ["holds no rows"], rows, warnings
     unknown = rows["label"] == -1
     if unknown.any():
-        lines = [f"{name} (row {i + 2})" for i, name in rows["path"][unknown].items()]  # type: ignore[operator]
+        lines = [f"{name} (row {i + 2})" for i, name in rows["path"][unknown].items()]
         problems.append(_count("label that is neither real nor fake", lines))
     strange = sorted(set(rows["split"]) - {*SPLITS, ""})
     if strange:
@@ -317,26 +334,28 @@ def _check(rows: pd.DataFrame, file: Path) -> tuple[list[str], pd.DataFrame, lis
     elif missing:
         warnings.append(_count("missing file, left out", missing))
         rows = rows[~rows["path"].isin(missing)]
-    for column, width in (("box", 4), ("landmarks", 10)):
+    for column, width, what in (
+        ("box", 4, "4 numbers left, top, right, bottom"),
+        ("landmarks", 10, "10 numbers"),
+    ):
         wrong = [
             p for p, text in zip(rows["path"], rows[column], strict=True) if not _fits(text, width)
         ]
         if wrong:
-            problems.append(_count(f"{column} that is not {width} numbers", wrong))
+            problems.append(_count(f"{column} that is not {what}", wrong))
     problems += _duplicates(rows, warnings)
-    rows = rows.drop_duplicates(["path", "label", "box"]).reset_index(drop=True)
     present = [name for name in SPLITS if (rows["split"] == name).any()]
     for i, first in enumerate(present):
         for second in present[i + 1 :]:
             sides = [rows[rows["split"] == name] for name in (first, second)]
             problems += [f"{first} and {second}: {leak}" for leak in leaks(*sides)]
-    return problems, rows, warnings
+    return problems, rows.drop_duplicates(SAME_FACE).reset_index(drop=True), warnings
 
 
 def _duplicates(rows: pd.DataFrame, warnings: list[str]) -> list[str]:
     labels = rows.groupby(["path", "box"])["label"].nunique()
     both = sorted({str(index[0]) for index in labels[labels > 1].index})
-    again = list(rows["path"][rows.duplicated(["path", "label", "box"])])
+    again = list(rows["path"][rows.duplicated(SAME_FACE)])
     if again:
         warnings.append(_count("duplicate row, taken once", again))
     return [_count("picture that is called both real and fake", both)] if both else []
@@ -347,7 +366,11 @@ def _fits(text: str, width: int) -> bool:
         values = numbers(text)
     except ValueError:
         return False
-    return values is None or (values.size == width and bool(np.isfinite(values).all()))
+    if values is None:
+        return True
+    if values.size != width or not np.isfinite(values).all():
+        return False
+    return width != 4 or bool(values[0] < values[2] and values[1] < values[3])
 
 
 def _count(what: str, examples: list[str]) -> str:
@@ -356,7 +379,8 @@ def _count(what: str, examples: list[str]) -> str:
 
 
 def _absolute(value: str, home: Path) -> str:
-    return str(home / value) if value else ""
+    # One picture has one name, however a CSV writes it (`../faces/a.png`), or leaks go unseen.
+    return os.path.normpath(home / value) if value else ""
 
 
 def _common_folder(paths: pd.Series) -> str:

@@ -83,6 +83,8 @@ def read_scores(path: Path | str) -> pd.DataFrame:
     )
     try:
         frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"score": [""]})
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas would shift the columns
+            raise ValueError("the rows have more cells than the first line")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as scores: {error}") from None
     missing = {"path", "label", "score"} - set(frame.columns)
@@ -94,8 +96,8 @@ def read_scores(path: Path | str) -> pd.DataFrame:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
-            f"{path}: row {row + 2}: label {frame['label'][row]!r}, score {frame['score'][row]!r}; "
-            "a label is 0 or 1, a score within 0..1"
+            f"{path}: row {row + 2}: label {str(frame['label'][row])!r}, score "
+            f"{str(frame['score'][row])!r}; a label is 0 or 1, a score within 0..1"
         )
     if len(frame) == 0:
         raise ValueError(f"{path}: holds no scores")
@@ -236,7 +238,7 @@ def bootstrap(
     for name, values in draws.items():
         defined = np.asarray(values)[np.isfinite(values)]
         low, high = np.quantile(defined, (0.025, 0.975)) if len(defined) else (np.nan, np.nan)
-        if low == high:
+        if high - low < 1e-12:  # equal but for the order of summation
             low, high = exact.get(name, (np.nan, np.nan))
         result[name] = (float(low), float(high))
     return result
@@ -370,6 +372,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--threshold", type=float, default=0.5, help="called fake from here on")
     parser.add_argument("--bootstrap", type=int, default=2000, help="resamples; 0: no intervals")
     given = parser.parse_args(argv)
+    if not 0 <= given.threshold <= 1:
+        parser.error(f"--threshold {given.threshold:g}: give a score, 0 to 1")
+    if given.bootstrap < 0:
+        parser.error(f"--bootstrap {given.bootstrap}: give a number of resamples, or 0 for none")
     try:
         frame = read_scores(given.scores)
     except ValueError as error:

@@ -24,6 +24,9 @@ from fakes.warp import NoFaceRegion, warp
 from flags import Fakes, Prepare, dump, parse
 from utils import UserError
 
+KINDS = ("real", "fake")
+"""Names of the two of a pair."""
+
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0].startswith("-"):
@@ -40,9 +43,11 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{argv[0]}: no face was found in {len(pictures)} pictures")
     split = manifest.random_split(faces, config.split, manifest.SPLITS, config.seed)
     faces = faces.assign(split=split)
-    fakes, without = written_fakes(faces, config, out)
-    left_out += without
-    rows = pd.concat([faces, fakes]).sort_values(["split", "label", "path"], kind="stable")
+    if config.fakes.type != "none":
+        pairs, without = written_pairs(faces, config, out)
+        left_out += without
+        faces = pd.concat([faces[faces["split"] == "train"], pairs])
+    rows = faces.sort_values(["split", "label", "path"], kind="stable")
 
     manifest.write(out / "manifest.csv", rows)
     utils.write_atomic(out / "prepare.yaml", dump(config))
@@ -65,39 +70,44 @@ def stored_faces(
         faces = dataset.rows_of(picture, found[picture["path"]], no_face="drop")
         rows += [face | {"path": face.pop("file")} for face in faces]
         if not faces and not found[picture["path"]].failure:
-            failures.append(Failure(picture["path"], "no face found"))
+            failures.append(Failure(picture["path"], dataset.NO_FACE))
     return pd.DataFrame(rows, columns=list(manifest.COLUMNS)), failures
 
 
-def written_fakes(
+def written_pairs(
     faces: pd.DataFrame, config: Prepare, out: Path
 ) -> tuple[pd.DataFrame, list[Failure]]:
-    """One fake for each real of val and test, written once, through the reals' encoder."""
+    """The faces of val and test with one fake for each real, written once.
+
+    Both of a pair go through the same encoder the same number of times: were only the fake
+    encoded again, a network could tell the two by that.
+    """
     rows, failures = [], []
-    if config.fakes.type != "none":
-        reals = faces[(faces["label"] == manifest.REAL) & (faces["split"] != "train")]
-        for real in reals.to_dict("records"):
-            path = (
-                out
-                / "fakes"
-                / f"{Path(real['path']).stem}_{config.fakes.type}.{config.face.format}"
-            )
-            try:
-                image = make_fake(real, config.seed, config.fakes)
-            except NoFaceRegion as error:
-                failures.append(Failure(real["path"], str(error)))
-                continue
-            write_image(path, image)
-            changed = {"path": str(path.absolute()), "label": manifest.FAKE}
-            rows.append(real | changed | {"method": config.fakes.type, "source_path": real["path"]})
+    for face in faces[faces["split"] != "train"].to_dict("records"):
+        if face["label"] == manifest.FAKE:
+            rows.append(face)
+            continue
+        stem, suffix = Path(face["path"]).stem, config.face.format
+        paths = [(out / "pairs" / f"{stem}_{kind}.{suffix}").absolute() for kind in KINDS]
+        image = read_image(face["path"])
+        try:
+            fake = make_fake(image, face, config.seed, config.fakes)
+        except NoFaceRegion as error:
+            failures.append(Failure(face["path"], str(error)))
+            continue
+        write_image(paths[0], image)
+        write_image(paths[1], fake)
+        real = face | {"path": str(paths[0])}
+        made = {"label": manifest.FAKE, "method": config.fakes.type, "source_path": real["path"]}
+        rows += [real, face | {"path": str(paths[1])} | made]
     return pd.DataFrame(rows, columns=list(manifest.COLUMNS)), failures
 
 
-def make_fake(real: dict, seed: int, settings: Fakes) -> np.ndarray:
+def make_fake(image: np.ndarray, face: dict, seed: int, settings: Fakes) -> np.ndarray:
     """The fake of one stored face; the same for the same picture and seed."""
-    key = utils.sha256_text(seed, Path(real["path"]).name)
+    key = utils.sha256_text(seed, Path(face["path"]).name)
     random = np.random.default_rng(int(key[:16], 16))
-    return warp(read_image(real["path"]), manifest.numbers(real["box"]), random, settings)
+    return warp(image, manifest.numbers(face["box"]), random, settings)
 
 
 def summary(pictures: pd.DataFrame, rows: pd.DataFrame, left_out: list[Failure], out: Path) -> str:
@@ -109,7 +119,7 @@ def summary(pictures: pd.DataFrame, rows: pd.DataFrame, left_out: list[Failure],
         lines.append(
             f" {name:<8} : {len(part) - fakes:,} real, {fakes:,} fake faces of {people:,} people"
         )
-    no_face = sum(failure.reason == "no face found" for failure in left_out)
+    no_face = sum(failure.reason == dataset.NO_FACE for failure in left_out)
     lines.append(
         f" Left out : {no_face} without a face, {len(left_out) - no_face} for other reasons"
         f" ({out / 'left_out.csv'})"

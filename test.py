@@ -90,13 +90,13 @@ def main(argv: list[str]) -> int:
         log.info(layer_table(network, config))
     network = to_device(network, device, config)
 
+    pictures = rows["path"].nunique()
     rows, left_out = faces_to_score(rows, config, device)
     samples = samples_of(rows, config)
     values, failures = scored(network, samples, config, device, precision)
     failures = left_out + failures
-    dataset.check_share(
-        [f for f in failures if f.reason != "no face found"], len(rows), config.data.max_bad
-    )
+    unreadable = [f for f in failures if f.reason != dataset.NO_FACE]
+    dataset.check_share(unreadable, pictures, config.data.max_bad)
     if explaining:
         explain(network, samples, rows, values, failures, config, device, out, log.info)
         return 0
@@ -325,6 +325,7 @@ def write_report(
     out: Path,
 ) -> None:
     summary, limits = result.summary, result.thresholds
+    tn, fp, fn, tp = (summary.confusion[key] for key in ("tn", "fp", "fn", "tp"))
     known = np.isfinite(result.values)
     labels, values = result.rows["label"].to_numpy(int)[known], result.values[known]
     persons = summary.groups if summary.grouped_by == "identity" else None
@@ -334,24 +335,15 @@ def write_report(
         out / "report.html",
         page.Page(
             title=f"{config.network} on {config.data.test or 'random pictures'}",
-            verdict=[page.headline(**summary.confusion, persons=persons)],
+            verdict=[page.headline(tn, fp, fn, tp, persons=persons)],
             n=summary.n,
             real=summary.real,
             fake=summary.fake,
             persons=persons,
             threshold=summary.threshold,
             intervals=seeds + f"{config.bootstrap} resamples" if summary.intervals else "",
-            numbers=[
-                page.Number(
-                    name,
-                    summary.values[key],
-                    *summary.intervals.get(key, (None, None)),
-                    at_stored=result.at_stored.get(key) if key in metrics.AT_THRESHOLD else None,
-                    meaning=meaning,
-                )
-                for key, (name, meaning) in metrics.NAMES.items()
-            ],
-            confusion=plots.confusion(**summary.confusion),
+            numbers=[table_row(key, summary, result.at_stored) for key in metrics.NAMES],
+            confusion=plots.confusion(tn, fp, fn, tp),
             histogram=plots.histogram(labels, values, summary.threshold),
             roc=plots.roc(labels, values),
             precision_recall=plots.precision_recall(labels, values),
@@ -374,6 +366,13 @@ def write_report(
     )
 
 
+def table_row(key: str, summary: Summary, at_stored: dict[str, float]) -> page.Number:
+    name, meaning = metrics.NAMES[key]
+    low, high = summary.intervals.get(key, (None, None))
+    stored = at_stored.get(key) if key in metrics.AT_THRESHOLD else None
+    return page.Number(name, summary.values[key], low, high, stored, meaning)
+
+
 def worst_mistakes(result: Result, samples: Dataset, folder: Path) -> list[page.Mistake]:
     """The faces furthest from the truth, as the network saw them."""
     for old in folder.glob("*.png"):
@@ -394,7 +393,7 @@ def history(state: dict[str, Any], file: Path) -> list[dict[str, Any]]:
     """The run's epochs: of its metrics.csv, which goes on after the best, else the checkpoint's."""
     table = file.absolute().parent.parent / "metrics.csv"
     rows = pd.read_csv(table).to_dict("records") if table.is_file() else []
-    return rows if len(rows) >= len(state["history"]) else state["history"]  # type: ignore[return-value]
+    return rows if len(rows) >= len(state["history"]) else state["history"]
 
 
 def stored_threshold_block(result: Result) -> str:

@@ -36,7 +36,13 @@ from networks import Detector
 from report import plots, tracking
 from scores import autocast, score, to_device
 from training.optimizer import make_optimizer, make_scheduler, training_loss
-from training.resume import random_state, resume_state, set_random_state
+from training.resume import (
+    is_finished,
+    random_state,
+    resume_state,
+    set_random_state,
+    should_end,
+)
 from training.rows import Rows, data_block, find_their_faces, read_rows, write_left_out
 from training.signals import Signals, Stopped
 from utils import UserError
@@ -44,7 +50,7 @@ from utils import UserError
 
 @dataclass
 class Progress:
-    """How far a run has come. `batch` and `sums` describe an epoch that was interrupted."""
+    """How far a run has come. `batch`, `sums` and `lr` describe an epoch that is under way."""
 
     epoch: int = 0  # the last finished one; the first is 1
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -52,11 +58,8 @@ class Progress:
     best_loss: float = float("inf")
     finished: bool = False
     batch: int = 0
+    lr: float = 0.0
     sums: torch.Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
-
-    @property
-    def epochs_without_improvement(self) -> int:
-        return self.epoch - self.best_epoch
 
 
 # ----------------------------------------------------------------------------------- main
@@ -69,6 +72,12 @@ def main(argv: list[str]) -> int:
     networks.find(config.network)
     run = Path(config.prefix)
     state = resume_state(config, run)
+    if state and is_finished(state, config):
+        print(
+            f"{run}: this run is finished after epoch {state['epoch']}, best epoch "
+            f"{state['best']['epoch']}; for more, set --num_epochs or EARLY_STOPPING_EPOCH higher"
+        )
+        return 0
     rows = read_rows(config)
 
     log = utils.console(run / "log.txt")
@@ -167,14 +176,13 @@ class Trainer:
         started = time.monotonic()
         while not progress.finished:
             epoch = progress.epoch + 1
-            lr = self.optimizer.param_groups[0]["lr"]
             try:
                 train_values = self.train_epoch(epoch, signals)
                 valid_values, limits = self.validate(signals)
             except Stopped:
                 self.save(self.run / "checkpoints" / "last.pth", thresholds=None)
                 raise
-            values = {"epoch": epoch, **train_values, **valid_values, "lr": lr}
+            values = {"epoch": epoch, **train_values, **valid_values, "lr": progress.lr}
             self.end_epoch(values, limits)
             trackers.log(epoch, {k: float(v) for k, v in values.items()})
             if epoch % config.print_epochs == 0 or progress.finished:
@@ -207,6 +215,7 @@ class Trainer:
                     self.scaler.step(self.optimizer)
                     self.scaler.update()
                     sums += batch_sums(loss, logits, labels, sums.dtype)
+                progress.lr = self.optimizer.param_groups[0]["lr"]
                 if self.config.scheduler.type == "cosine":
                     self.scheduler.step()
                 progress.batch += 1
@@ -256,9 +265,7 @@ class Trainer:
             self.scheduler.step(values["valid_loss"])
         elif config.scheduler.type != "cosine":
             self.scheduler.step()
-        patience = config.EARLY_STOPPING_EPOCH
-        exhausted = 0 < patience <= progress.epochs_without_improvement
-        progress.finished = exhausted or progress.epoch >= config.num_epochs
+        progress.finished = should_end(config, progress.epoch, progress.best_epoch)
 
         table = pd.DataFrame(progress.history).to_csv(index=False, lineterminator="\n")
         utils.write_atomic(self.run / "metrics.csv", table)
@@ -276,13 +283,13 @@ class Trainer:
             return
         self.failures |= {f.path: f.reason for f in new}
         write_left_out(self.run, [Failure(p, r) for p, r in self.failures.items()])
-        bad = [Failure(p, r) for p, r in self.failures.items() if r != "no face found"]
+        bad = [Failure(p, r) for p, r in self.failures.items() if r != dataset.NO_FACE]
         total = len(self.rows.train) + len(self.rows.valid)
         dataset.check_share(bad, total, self.config.data.max_bad)
 
     def save(self, path: Path, thresholds: metrics.Thresholds | None) -> None:
         config, progress = self.config, self.progress
-        limits = thresholds or metrics.Thresholds(*[float("nan")] * 3, "no validation yet")
+        limits = thresholds or metrics.Thresholds(np.nan, np.nan, np.nan, "no validation yet")
         state = checkpoint.describe_network(self.network, config) | {
             "thresholds": vars(limits),
             "weights": self.network.state_dict(),
@@ -291,7 +298,7 @@ class Trainer:
             "history": progress.history,
             "best": {"epoch": progress.best_epoch, "valid_loss": progress.best_loss},
             "data": {
-                "train": config.data.train,
+                "train": config.data.train or "random pictures",
                 "valid": limits.data,
                 "rows": self.rows_hash,
             },
@@ -301,8 +308,8 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "random": random_state(),
                 "batch": progress.batch,
+                "lr": progress.lr,
                 "sums": progress.sums,
-                "finished": progress.finished,
             },
             "versions": {
                 "torch": str(torch.__version__),
@@ -325,13 +332,10 @@ class Trainer:
             history=list(state["history"]),
             best_epoch=state["best"]["epoch"],
             best_loss=state["best"]["valid_loss"],
-            finished=training["finished"] and state["epoch"] >= self.config.num_epochs,
             batch=training["batch"],
+            lr=training["lr"],
             sums=training["sums"],
         )
-        patience = self.config.EARLY_STOPPING_EPOCH
-        if 0 < patience <= self.progress.epochs_without_improvement:
-            self.progress.finished = True
 
 
 def loader(

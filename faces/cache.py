@@ -117,8 +117,11 @@ def _from_cache(path: str, folder: Path) -> Found | None:
     record = folder / key[:2] / f"{key}.json"
     if not record.is_file():
         return None
-    faces = json.loads(record.read_text(encoding="utf-8"))["faces"]
-    return Found(path, key, tuple(_absolute(face, record.parent) for face in faces))
+    stored = json.loads(record.read_text(encoding="utf-8"))["faces"]
+    faces = tuple(_absolute(face, record.parent) for face in stored)
+    if not all(Path(face["file"]).is_file() for face in faces):
+        return None  # somebody tidied up
+    return Found(path, key, faces)
 
 
 def _store_faces(path: str, detect: Detect, recipe: Face, folder: Path) -> Found:

@@ -85,9 +85,8 @@ def _haar(recipe: Face) -> Detect:
 
 def haar_cascade() -> cv2.CascadeClassifier:
     """OpenCV's frontal-face cascade (Viola & Jones 2001), read from its package."""
-    return cv2.CascadeClassifier(
-        str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml")
-    )
+    folder = Path(cv2.__file__).parent / "data"
+    return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
 
 def haar_boxes(cascade: cv2.CascadeClassifier, image: np.ndarray, min_size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from utils import write_atomic
 
@@ -40,21 +40,44 @@ def decode_image(content: bytes) -> np.ndarray:
         raise UnreadableImage("the file is empty")
     try:
         with warnings.catch_warnings():
-            # Our limit below refuses what is too large; Pillow's warning would come earlier.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(content), formats=FORMATS)
-        with opened as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableImage(f"{width}x{height} pixels are more than {MAX_PIXELS:,}")
-            return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
+            # Of odd metadata, which is no harm, and of many pixels: our own limit follows.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise UnreadableImage(f"{width}x{height} pixels are more than {MAX_PIXELS:,}")
+                return np.asarray(_rgb(_upright(picture)))
+    except UnreadableImage:
+        raise
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise UnreadableImage("not a picture in a known format") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
-        # Pillow's decoders raise these for damaged files, depending on the format.
-        raise UnreadableImage(f"damaged: {error or type(error).__name__}") from None
+    except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
+        reason = str(error) or type(error).__name__
+        raise UnreadableImage(f"damaged: {reason}") from None
+
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation (1 is upright)."""
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    picture.load()  # a PNG may carry its EXIF after the pixels
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+        # Not ImageOps.exif_transpose: it writes the EXIF anew and fails where that is odd.
+        return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+    except Exception:  # damaged EXIF (Pillow's parser raises almost anything) says nothing
+        return picture
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -62,7 +85,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
         picture.load()
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits a pixel, grey
-        values = np.asarray(picture, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
         scale = 255 / 65535 if picture.mode.startswith("I") else 255.0
         return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8)).convert(
             "RGB"

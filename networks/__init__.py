@@ -21,6 +21,9 @@ from torch import nn
 from flags import Model
 from utils import UserError
 
+SHARED = frozenset({"__init__", "backbones"})
+"""Files of this folder that are no network."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -40,6 +43,9 @@ class Detector(nn.Module):
     [batch, num_outputs], float. With two outputs the second is FAKE, with one it is the logit of
     FAKE.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -89,10 +95,7 @@ def build(name: str, model: Model, num_outputs: int, dropout_rate: float) -> Det
     weights cannot be had.
     """
     module = find(name)
-    variant = model.variant or module.VARIANTS[0]
-    if variant not in module.VARIANTS:
-        known = ", ".join(module.VARIANTS)
-        raise UserError(f"model.variant {variant!r}: {name} has the variants {known}")
+    variant = variant_of(name, model)
     options = Options(variant, num_outputs, model.in_channels, dropout_rate, model.pretrained)
     backbone = module.backbone(options)
     if not model.init_weights and not model.pretrained:
@@ -100,6 +103,15 @@ def build(name: str, model: Model, num_outputs: int, dropout_rate: float) -> Det
     mean, std = input_statistics(backbone, model.in_channels)
     weights = getattr(backbone, "weights_from", "random")
     return Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)
+
+
+def variant_of(name: str, model: Model) -> str:
+    """The size that is meant: `model.variant`, or the network's first where that is empty."""
+    known = find(name).VARIANTS
+    variant = model.variant or known[0]
+    if variant not in known:
+        raise UserError(f"model.variant {variant!r}: {name} has the variants {', '.join(known)}")
+    return variant
 
 
 def find(name: str) -> ModuleType:
@@ -114,8 +126,8 @@ def find(name: str) -> ModuleType:
 
 def known_networks() -> list[str]:
     """Names of the networks: the files of this folder that are not shared code."""
-    files = Path(__file__).parent.glob("[A-Z]*.py")
-    return sorted(file.stem for file in files)
+    stems = {file.stem for file in Path(__file__).parent.glob("*.py")}
+    return sorted(stem for stem in stems - SHARED if stem.isidentifier())
 
 
 def input_statistics(backbone: nn.Module, channels: int) -> tuple[list[float], list[float]]:

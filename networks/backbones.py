@@ -25,13 +25,16 @@ def from_timm(name: str, options: Options, packaged_weights: Path | None = None)
     from_hub = options.pretrained and packaged_weights is None
     if from_hub:
         _require_weights(name)
-    network = timm.create_model(
-        name,
-        pretrained=from_hub,
-        num_classes=options.num_outputs,
-        in_chans=options.in_channels,
-        drop_rate=options.dropout_rate,
-    )
+    try:
+        network = timm.create_model(
+            name,
+            pretrained=from_hub,
+            num_classes=options.num_outputs,
+            in_chans=options.in_channels,
+            drop_rate=options.dropout_rate,
+        )
+    except OSError as error:  # the hub's client: in reach a moment ago, but no file came
+        raise UserError(f"no pretrained weights for {name} ({error}): {_remedy()}") from None
     origin = f"ImageNet, timm's {name}" if from_hub else "random"
     if options.pretrained and packaged_weights is not None:
         load_in_order(network, packaged_weights, options)
@@ -84,19 +87,25 @@ def _require_weights(name: str) -> None:
     for file in ("model.safetensors", "pytorch_model.bin"):
         if isinstance(try_to_load_from_cache(config.hf_hub_id, file), str):
             return
-    remedy = (
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise UserError(f"{config.hf_hub_id} is not cached and the hub is set offline: {_remedy()}")
+    try:
+        # The standard client honours proxies. Any answer means "in reach", an error page too,
+        # except those that the hub's client would wait for to go away.
+        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
+    except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+            return
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"cannot reach {constants.ENDPOINT} for the weights of {name} ({reason}): {_remedy()}"
+        ) from None
+
+
+def _remedy() -> str:
+    from huggingface_hub import constants
+
+    return (
         "set model.pretrained to False, or connect once (weights are kept in "
         f"{constants.HF_HUB_CACHE}), or take EfficientNetLite, whose weights are installed with it"
     )
-    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise UserError(f"{config.hf_hub_id} is not cached and the hub is set offline: {remedy}")
-    try:
-        # The standard client honours proxies; any answer, an error page too, means "in reach".
-        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"cannot reach {constants.ENDPOINT} for the weights of {name} ({reason}): {remedy}"
-        ) from None

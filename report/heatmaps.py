@@ -35,8 +35,9 @@ def choose(labels: np.ndarray, scores: np.ndarray, count: int, seed: int = 0) ->
     known = usable & (labels >= 0)
     distance = np.where(known, np.abs(scores - labels), np.nan)
     by_distance = np.argsort(np.where(known, distance, np.inf), kind="stable")[: int(known.sum())]
-    right = [int(i) for i in by_distance if distance[i] < 0.5]
-    wrong = [int(i) for i in by_distance[::-1] if distance[i] >= 0.5]
+    is_right = (scores >= 0.5) == (labels == FAKE)
+    right = [int(i) for i in by_distance if is_right[i]]
+    wrong = [int(i) for i in by_distance[::-1] if not is_right[i]]
     third = max(1, count // 3)
     chosen = [Choice(i, "most wrong") for i in wrong[:third]]
     chosen += [Choice(i, "most certain and right") for i in right[:third]]
@@ -72,7 +73,7 @@ def draw(picture: np.ndarray, heatmap: np.ndarray, label: int, score: float) -> 
 
     picture: uint8 RGB [height, width, 3]. heatmap: [height, width], 0..1. label: 0, 1 or -1.
     """
-    colours = cv2.applyColorMap(np.uint8(255 * heatmap.clip(0, 1)), cv2.COLORMAP_INFERNO)
+    colours = cv2.applyColorMap((255 * heatmap.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
     colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
     overlay = (0.5 * picture + 0.5 * colours).round().astype(np.uint8)
     pair = np.concatenate([picture, overlay], axis=1)

@@ -13,7 +13,7 @@ from utils import UserError
 
 FREE_TO_CHANGE = (
     "device", "num_workers", "print_epochs", "checkpoint", "test_checkpoint", "prefix", "bootstrap",
-    "cam", "cams", "tracking", "data.test", "data.cache", "data.max_bad",
+    "cam", "cams", "tracking", "data.test", "data.cache", "data.max_bad", "EARLY_STOPPING_EPOCH",
 )  # fmt: skip
 """Keys that do not change what is learned, so that a run may continue with other values."""
 
@@ -58,13 +58,25 @@ def refuse_other(config: Config, other: Config, what: str) -> None:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             result |= flat(value, f"{prefix}{key}.")
         else:
             result[prefix + key] = value
     return result
+
+
+def should_end(config: Config, epoch: int, best_epoch: int) -> bool:
+    """All epochs are done, or EARLY_STOPPING_EPOCH of them brought no lower validation loss."""
+    patience = config.EARLY_STOPPING_EPOCH
+    return epoch >= config.num_epochs or 0 < patience <= epoch - best_epoch
+
+
+def is_finished(state: dict[str, Any], config: Config) -> bool:
+    """Whether a checkpoint is the end of its run under these settings."""
+    begun = state["training"]["batch"] > 0
+    return not begun and should_end(config, state["epoch"], state["best"]["epoch"])
 
 
 def random_state() -> dict[str, Any]:

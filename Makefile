@@ -1,0 +1,60 @@
+# One place for every command; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# Both stamps hold the requirements that were installed: nothing is installed twice.
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format bench samples clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(READY) ## create .venv and install requirements.txt
+
+quickstart: $(READY) ## train, test and explain a network on real photographs, in about 3 minutes
+	@start=$$(date +%s) && set -e; \
+	$(RUN) prepare.py portraits --out data/portraits --fakes.type warp; \
+	$(RUN) train.py --config_file configs/quickstart.yaml; \
+	$(RUN) test.py --config_file configs/quickstart.yaml --cam; \
+	echo; echo "Quick start done in $$(( $$(date +%s) - start )) s (budget 300 s on 2 cores)."; \
+	echo "Numbers with n and 95 % intervals: above. Open the report: log/quickstart/test/report.html"
+
+test: $(READY_DEV) ## run the tests (within 8 minutes on 2 cores)
+	$(RUN) -m pytest -m "not slow" -n 2 --dist loadscope
+
+test-slow: $(READY_DEV) ## run the slow tests, on real footage where it is there
+	$(RUN) -m pytest -m slow
+
+lint: $(READY_DEV) ## check style, format and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy .
+
+format: $(READY_DEV) ## mend style and format
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: $(READY_DEV) ## print speed ratios against named references
+	$(RUN) -m benchmarks.training
+
+samples: $(READY_DEV) ## make samples/ again
+	$(RUN) -m samples.make
+
+clean: ## remove prepared data and runs, keep .venv
+	find data log -mindepth 1 -not -name README.md -delete
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): requirements.txt | $(VENV)/bin/python
+	$(RUN) -m pip install -r requirements.txt
+	@touch $@
+
+$(READY_DEV): requirements-dev.txt $(READY)
+	$(RUN) -m pip install -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,58 @@
+"""A sheet of self-made fakes beside their reals, to look at before training on them.
+
+    python -m fakes.sheet data/portraits/faces --out sheet.png --count 30 --fakes.scale_max 0.8
+
+Takes a folder of stored faces or any pictures with a face; each pair shows the real on the left.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from faces.crop import network_crop
+from faces.detector import make_detector
+from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
+from fakes.warp import warp
+from flags import Sheet, parse
+from utils import UserError, run_command
+
+TILE, COLUMNS = 160, 5
+"""Side of one face in pixels, and pairs in a row."""
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        print(__doc__)
+        return 0 if argv[:1] in (["-h"], ["--help"]) else 2
+    config = parse(Sheet, argv[1:], __doc__ or "")
+    detect = make_detector(config.face)
+    pairs: list[np.ndarray] = []
+    for number, path in enumerate(sorted(Path(argv[0]).rglob("*"))):
+        if len(pairs) == config.count:
+            break
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        try:
+            image = read_image(path)
+        except UnreadableImage as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        for face in detect(image)[:1]:
+            random = np.random.default_rng([config.seed, number])
+            fake = warp(image, face.box, random, config.fakes)
+            both = [
+                network_crop(i, face.box, config.face.margin, TILE, TILE) for i in (image, fake)
+            ]
+            pairs.append(np.concatenate(both, axis=1))
+    if not pairs:
+        raise UserError(f"{argv[0]}: no picture with a face")
+    pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % COLUMNS)
+    rows = [np.concatenate(pairs[i : i + COLUMNS], axis=1) for i in range(0, len(pairs), COLUMNS)]
+    write_image(config.out, np.concatenate(rows))
+    print(f"{config.out}: {min(config.count, len(pairs))} pairs, real left, fake right")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,592 @@
+"""Pictures as they come, faces in them, crops of those, and the cache that finds them once."""
+
+import io
+import random
+import shutil
+import struct
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import faces.cache
+from faces.cache import find_faces, recipe_key
+from faces.crop import network_crop, square_inside, store
+from faces.detector import Detection, make_detector
+from faces.image import (
+    MAX_PIXELS,
+    UnreadableImage,
+    decode_image,
+    encode_image,
+    read_image,
+    write_image,
+)
+from flags import Face
+
+NOISE = np.random.default_rng(0).integers(0, 256, (24, 31, 3), dtype=np.uint8)
+FACE = np.array([181, 62, 268, 172], float)
+"""Where the astronaut's face is: left, top, right, bottom."""
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def mtcnn():
+    return make_detector(Face(select="all"))
+
+
+def encoded(picture: np.ndarray | Image.Image, form: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    tags[0x010E] = "a picture"
+    return tags
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds a few bytes."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    left, top = np.maximum(first[:2], second[:2])
+    right, bottom = np.minimum(first[2:], second[2:])
+    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (first, second)]
+    return shared / (sum(areas) - shared)
+
+
+# -------------------------------------------------------------------------------- decoder
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
+def test_lossless_pictures_keep_every_pixel(form):
+    image = decode_image(encoded(NOISE, form))
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, NOISE)
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_lossless_webp_and_good_avif(form):
+    image = decode_image(encoded(np.full((16, 20, 3), (200, 30, 90), np.uint8), form, quality=100))
+    assert image.shape == (16, 20, 3)
+    assert np.abs(image.astype(int) - (200, 30, 90)).max() <= 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+def test_exif_orientation_is_undone(form, orientation):
+    # EXIF 2.3, 4.6.4: which side of the scene the stored row 0 and column 0 are.
+    turned = NOISE.transpose(1, 0, 2)
+    stored = {
+        1: NOISE,
+        2: NOISE[:, ::-1],  # top, right
+        3: NOISE[::-1, ::-1],  # bottom, right
+        4: NOISE[::-1],  # bottom, left
+        5: turned,  # left, top
+        6: turned[::-1],  # right, top
+        7: turned[::-1, ::-1],  # right, bottom
+        8: turned[:, ::-1],  # left, bottom
+    }[orientation]
+    options = {"lossless": True} if form == "WEBP" else {}
+    content = encoded(np.ascontiguousarray(stored), form, exif=exif(orientation), **options)
+    np.testing.assert_array_equal(decode_image(content), NOISE)
+
+
+def test_exif_orientation_of_a_jpeg():
+    tall = np.zeros((64, 32, 3), np.uint8)
+    tall[:32] = 255
+    stored = np.ascontiguousarray(tall.transpose(1, 0, 2)[::-1])
+    image = decode_image(encoded(stored, "JPEG", exif=exif(6)))
+    assert image.shape == (64, 32, 3)
+    assert image[:24].min() > 240 and image[40:].max() < 15
+
+
+def test_a_good_picture_with_damaged_exif_is_read():
+    content = bytearray(encoded(NOISE, "PNG", exif=exif(1)))
+    at = content.index(b"eXIf") + 4
+    content[at + 8 : at + 30] = b"\xff" * 22
+    length = struct.unpack(">I", content[at - 8 : at - 4])[0]
+    crc = zlib.crc32(content[at - 4 : at + length])
+    content[at + length : at + length + 4] = struct.pack(">I", crc)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(decode_image(bytes(content)), NOISE)
+
+
+def test_grey_becomes_rgb():
+    grey = NOISE[..., 0]
+    np.testing.assert_array_equal(decode_image(encoded(grey, "PNG")), np.stack([grey] * 3, -1))
+
+
+def test_one_bit():
+    bits = Image.fromarray(NOISE[..., 0] > 127)
+    np.testing.assert_array_equal(
+        decode_image(encoded(bits, "PNG"))[..., 1], (NOISE[..., 0] > 127) * 255
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (255, 100), (128, 177)])
+def test_transparency_is_laid_on_white(mode, alpha, expected):
+    colour = (100, 100, 100, alpha) if mode == "RGBA" else (100, alpha)
+    image = decode_image(encoded(Image.new(mode, (5, 4), colour), "PNG"))
+    assert image.shape == (4, 5, 3)
+    assert np.abs(image.astype(int) - expected).max() <= 1
+
+
+def test_palette_with_a_transparent_colour():
+    picture = Image.new("P", (4, 2), 0)
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    image = decode_image(encoded(picture, "PNG", transparency=0))
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert image[0, 1].tolist() == [0, 0, 255]
+    opaque = decode_image(encoded(picture, "PNG"))
+    assert opaque[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_transparent_colour_of_an_rgb_picture():
+    picture = Image.new("RGB", (4, 2), (10, 20, 30))
+    picture.putpixel((1, 0), (40, 50, 60))
+    image = decode_image(encoded(picture, "PNG", transparency=(10, 20, 30)))
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert image[0, 1].tolist() == [40, 50, 60]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bit_grey(form):
+    values = np.array([[0, 256, 32896, 65535]], np.uint16)
+    image = decode_image(encoded(values, form))
+    assert image[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colour(channels):
+    values = np.array([[[0, 30000, 65535, 65535][:channels]] * 3], np.uint16)
+    content = cv2.imencode(".png", values)[1].tobytes()  # OpenCV stores blue, green, red
+    image = decode_image(content)
+    assert np.abs(image[0, 0].astype(int) - [255, 117, 0]).max() <= 1
+
+
+def test_numbers_that_are_none_become_black():
+    values = np.array([[np.nan, 0.5, 7.0]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode_image(encoded(values, "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_cmyk_jpeg():
+    content = encoded(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG", quality=100)
+    colour = decode_image(content).reshape(-1, 3).mean(0)
+    assert colour[0] > 240 and colour[1:].max() < 15
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF"])
+def test_the_first_frame_of_several_is_taken(form):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if form == "WEBP" else {}
+    content = encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
+    assert (decode_image(content) == (255, 0, 0)).all()
+
+
+def test_the_content_decides_and_not_the_name(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(NOISE, "PNG"))
+    np.testing.assert_array_equal(read_image(path), NOISE)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"just a letter, dear reader", "not a picture"),
+        (encoded(NOISE, "JPEG")[:300], "damaged"),
+        (encoded(NOISE, "PNG")[:300], "damaged"),
+        (encoded(NOISE, "PNG")[:20], "."),
+        (encoded(Image.new("RGB", (4, 4)), "PCX"), "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (png_header(50_000, 50_000), "pixels"),
+        (png_header(12_000, 12_000), f"{MAX_PIXELS:,}"),
+        (png_header(0, 7), "."),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_reason(content, reason):
+    begun = time.monotonic()
+    with pytest.raises(UnreadableImage, match=reason):
+        decode_image(content)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(UnreadableImage, match=r"\w"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+def test_damage_never_raises_anything_else_and_never_warns(form):
+    dice = random.Random(form)
+    options = {} if form in ("BMP", "GIF") else {"exif": exif(6)}
+    whole = encoded(NOISE, form, **options)
+    refused = 0
+    for _ in range(250):
+        content = bytearray(whole)
+        kind = dice.random()
+        if kind < 0.2:
+            del content[dice.randrange(len(content)) :]
+        elif kind < 0.4:
+            at = dice.randrange(len(content))
+            del content[at : at + dice.randrange(1, 50)]
+        else:
+            reach = dice.choice((len(content), min(len(content), 200)))
+            for _ in range(dice.choice((1, 2, 4, 16))):
+                content[dice.randrange(reach)] = dice.randrange(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                image = decode_image(bytes(content))
+            except UnreadableImage as error:
+                refused += 1
+                assert str(error)
+            else:
+                assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert refused > 10
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_bytes_are_refused_or_read(content):
+    try:
+        assert decode_image(content).shape[2] == 3
+    except UnreadableImage as error:
+        assert str(error)
+
+
+# -------------------------------------------------------------------------------- encoder
+
+
+def test_png_round_trip(tmp_path):
+    write_image(tmp_path / "deep" / "face.png", NOISE)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep" / "face.png"), NOISE)
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["face.png"]
+
+
+def test_jpeg_is_good_and_keeps_its_colour_resolution(astronaut):
+    content = encode_image(astronaut, ".jpg")
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.format == "JPEG"
+        assert {layer[1:3] for layer in picture.layer} == {(1, 1)}
+    error = np.abs(decode_image(content).astype(int) - astronaut)
+    assert error.mean() < 2
+
+
+def test_other_suffixes_are_refused():
+    with pytest.raises(ValueError, match="webp"):
+        encode_image(NOISE, ".webp")
+
+
+# ------------------------------------------------------------------------------- detector
+
+
+def test_mtcnn_finds_the_face_and_its_points(mtcnn, astronaut):
+    (face,) = mtcnn(astronaut)
+    assert overlap(face.box, FACE) > 0.8
+    assert face.confidence > 0.99
+    left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+    assert (face.landmarks > FACE[:2]).all() and (face.landmarks < FACE[2:]).all()
+
+
+def test_haar_finds_the_face(astronaut):
+    (face,) = make_detector(Face(detector="haar", select="all"))(astronaut)
+    assert overlap(face.box, FACE) > 0.5
+    assert face.landmarks is None and face.confidence is None
+
+
+def test_all_faces_come_largest_first_and_largest_is_one(mtcnn, astronaut):
+    half = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    canvas = np.full((512, 800, 3), 127, np.uint8)
+    canvas[:256, :256], canvas[:, 288:] = half, astronaut
+    both = mtcnn(canvas)
+    assert len(both) == 2
+    assert overlap(both[0].box, FACE + [288, 0, 288, 0]) > 0.8
+    assert overlap(both[1].box, FACE / 2) > 0.7
+    (one,) = make_detector(Face(select="largest"))(canvas)
+    np.testing.assert_allclose(one.box, both[0].box)
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "haar"])
+def test_no_face_where_there_is_none(detector):
+    assert make_detector(Face(detector=detector))(skimage.data.coffee()) == []
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "haar"])
+def test_tiny_and_thin_pictures_have_no_face(detector):
+    detect = make_detector(Face(detector=detector))
+    for shape in ((1, 1), (19, 19), (20, 20), (21, 20), (20, 3000), (5000, 30)):
+        assert detect(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "haar"])
+def test_boxes_are_in_the_pictures_pixels_where_the_search_shrank_it(detector, astronaut):
+    large = cv2.resize(astronaut, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    (face,) = make_detector(Face(detector=detector, detect_size=384))(large)
+    assert overlap(face.box, FACE * 3) > 0.5
+    if face.landmarks is not None:
+        assert (face.landmarks > FACE[:2] * 3).all() and (face.landmarks < FACE[2:] * 3).all()
+
+
+def test_confidence_and_smallest_face_are_heeded(astronaut):
+    assert make_detector(Face(confidence=1.0))(astronaut) == []
+    assert make_detector(Face(detector="haar", min_size=200))(astronaut) == []
+
+
+# ---------------------------------------------------------------------------------- crops
+
+sides = st.integers(1, 600)
+boxes = st.tuples(
+    st.floats(-300, 900), st.floats(-300, 900), st.floats(0.01, 900), st.floats(0.01, 900)
+).map(lambda b: np.array([b[0], b[1], b[0] + b[2], b[1] + b[3]]))
+
+
+@given(sides, sides, boxes, st.floats(1, 4), st.floats(0, 200))
+def test_the_square_is_inside_and_square(width, height, box, grow, extra):
+    left, top, right, bottom = square_inside(box, grow, extra, (height, width, 3))
+    assert all(isinstance(v, int) for v in (left, top, right, bottom))
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert right - left == bottom - top
+    longest = max(box[2] - box[0], box[3] - box[1])
+    wanted = min(max(grow * longest + extra, 1), width, height)
+    assert abs(right - left - wanted) <= 0.5
+
+
+@given(
+    st.floats(0, 0.7),
+    st.floats(0, 0.7),
+    st.floats(0.05, 0.3),
+    st.floats(0.05, 0.3),
+    st.floats(1, 4),
+)
+def test_a_face_inside_the_picture_is_inside_its_square(x, y, w, h, grow):
+    box = np.array([x, y, x + w, y + h]) * 400
+    left, top, right, bottom = square_inside(box, grow, 0, (400, 400, 3))
+    assert left <= box[0] + 1 and top <= box[1] + 1
+    assert right >= box[2] - 1 and bottom >= box[3] - 1
+
+
+@given(sides, sides, boxes, st.floats(1, 4), st.integers(64, 256))
+@settings(deadline=None, max_examples=60)
+def test_a_stored_face_holds_its_box(width, height, box, grow, max_size):
+    points = np.stack([box[[0, 2, 0, 2, 0]], box[[1, 1, 3, 3, 1]]], 1)
+    image = np.zeros((height, width, 3), np.uint8)
+    face = store(image, Detection(box, points, 0.9), grow, max_size)
+    side = face.image.shape[0]
+    assert face.image.shape == (side, side, 3) and 1 <= side <= max_size
+    assert (face.box >= 0).all() and (face.box <= side).all()
+    assert face.box[0] <= face.box[2] and face.box[1] <= face.box[3]
+    assert face.landmarks.shape == (5, 2)
+
+
+def test_box_and_points_move_with_the_stored_crop():
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[180:220, 160:200] = 255
+    points = np.array([[165, 185], [195, 185], [180, 200], [165, 215], [195, 215]], float)
+    face = store(image, Detection(np.array([160.0, 180, 200, 220]), points, 0.9), 2, 512)
+    assert face.image.shape == (80, 80, 3)
+    left, top, right, bottom = face.box.astype(int)
+    assert (face.image[top:bottom, left:right] == 255).all()
+    assert (face.image > 0).sum() == 40 * 40 * 3
+    np.testing.assert_allclose(face.landmarks - face.box[:2], points - [160, 180])
+
+
+def test_a_large_stored_crop_is_shrunk_with_its_box():
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    face = store(image, Detection(np.array([300.0, 300, 700, 700]), None, None), 2, 200)
+    assert face.image.shape == (200, 200, 3)
+    np.testing.assert_allclose(face.box, [50, 50, 150, 150])
+    assert face.landmarks is None and face.confidence is None
+
+
+@given(sides, sides, st.none() | boxes, st.integers(16, 80), st.integers(16, 80), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_the_networks_crop_has_the_asked_shape(width, height, box, rows, columns, percent):
+    image = np.full((height, width, 3), 77, np.uint8)
+    crop = network_crop(image, box, "30%" if percent else "20px", rows, columns)
+    assert crop.shape == (rows, columns, 3) and crop.dtype == np.uint8
+    assert (crop == 77).all()  # nothing was padded
+
+
+@pytest.mark.parametrize(
+    ("margin", "first", "side"),
+    [("50%", 30, 40), ("10px", 30, 40), ("0%", 40, 20), ("2.5px", 38, 25)],
+)
+def test_margin_in_per_cent_of_the_box_and_in_pixels(margin, first, side):
+    places = np.zeros((100, 100, 3), np.uint8)
+    places[..., 0], places[..., 1] = np.arange(100), np.arange(100)[:, None]
+    crop = network_crop(places, np.array([40.0, 40, 60, 60]), margin, side, side)
+    assert crop[0, 0].tolist() == [first, first, 0]
+    assert crop[-1, -1].tolist() == [first + side - 1, first + side - 1, 0]
+
+
+def test_without_a_box_the_whole_picture_is_taken():
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:, 40:] = 255
+    crop = network_crop(image, None, "30%", 20, 20)
+    assert (crop[:, :10] == 0).all() and (crop[:, 10:] == 255).all()
+
+
+# ---------------------------------------------------------------------------------- cache
+
+
+@pytest.fixture
+def album(tmp_path, astronaut) -> list[str]:
+    """A face, a picture without one, and one that is no picture."""
+    folder = tmp_path / "album"
+    write_image(folder / "face.png", astronaut)
+    write_image(folder / "wall.png", np.full((64, 64, 3), 128, np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return [str(folder / name) for name in ("face.png", "wall.png", "broken.jpg")]
+
+
+@pytest.fixture
+def no_detector(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a face was searched again")
+
+    return lambda: monkeypatch.setattr(faces.cache, "make_detector", refuse)
+
+
+def test_faces_are_found_stored_and_reported(tmp_path, album):
+    face, wall, broken, missing = (*album, str(tmp_path / "missing.png"))
+    found = find_faces([*album, missing], Face(), tmp_path / "cache", progress=False)
+    assert set(found) == {face, wall, broken, missing}
+    (one,) = found[face].faces
+    crop = read_image(one["file"])
+    left, top, right, bottom = one["box"]
+    assert 0 < left < right < crop.shape[1] and 0 < top < bottom < crop.shape[0]
+    assert crop.shape[0] == pytest.approx(2 * (bottom - top), abs=2)
+    assert len(one["landmarks"]) == 10 and one["confidence"] > 0.99
+    assert found[wall].faces == () and not found[wall].failure
+    assert "not a picture" in found[broken].failure and found[broken].faces == ()
+    assert "No such file" in found[missing].failure
+
+
+def test_a_second_call_searches_nothing(tmp_path, album, no_detector):
+    first = find_faces(album[:2], Face(), tmp_path / "cache", progress=False)
+    no_detector()
+    # Margin and no_face are applied later and ask for no other crops.
+    recipe = Face(margin="10%", no_face="whole")
+    assert find_faces(album[:2], recipe, tmp_path / "cache", progress=False) == first
+
+
+def test_the_cache_is_keyed_by_content(tmp_path, album, astronaut, no_detector):
+    recipe, cache = Face(detector="haar"), tmp_path / "cache"
+    first = find_faces(album[:1], recipe, cache, progress=False)[album[0]]
+    write_image(album[0], astronaut[:, ::-1])
+    second = find_faces(album[:1], recipe, cache, progress=False)[album[0]]
+    assert second.content != first.content
+    assert second.faces[0]["source_box"] != first.faces[0]["source_box"]
+    no_detector()
+    copy = str(shutil.copy(album[0], tmp_path / "another name.png"))
+    assert find_faces([copy], recipe, cache, progress=False)[copy].faces == second.faces
+
+
+def test_the_cache_is_keyed_by_recipe(tmp_path, album):
+    sizes = set()
+    for grow in (2.0, 3.0):
+        found = find_faces(
+            album[:1], Face(detector="haar", grow=grow), tmp_path / "cache", progress=False
+        )
+        sizes.add(read_image(found[album[0]].faces[0]["file"]).shape)
+    assert len(sizes) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"detector": "haar"},
+        {"confidence": 0.9},
+        {"min_size": 30},
+        {"select": "all"},
+        {"grow": 2.5},
+        {"max_size": 256},
+        {"format": "jpg"},
+        {"thresholds": [0.5, 0.7, 0.7]},
+        {"detect_size": 512},
+    ],
+)
+def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
+    assert recipe_key(Face(**change)) != recipe_key(Face())
+
+
+@pytest.mark.parametrize("lost", ["*/*.json", "*/*.png"])
+def test_an_entry_that_lost_a_file_is_made_again(tmp_path, album, lost):
+    recipe, cache = Face(detector="haar"), tmp_path / "cache"
+    first = find_faces(album[:1], recipe, cache, progress=False)
+    for file in (cache / recipe_key(recipe)).glob(lost):
+        file.unlink()
+    assert find_faces(album[:1], recipe, cache, progress=False) == first
+    assert Path(first[album[0]].faces[0]["file"]).is_file()
+
+
+def test_an_interrupted_write_is_made_again(tmp_path, album, monkeypatch):
+    recipe, cache = Face(detector="haar"), tmp_path / "cache"
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(faces.cache, "write_atomic", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            find_faces(album[:1], recipe, cache, progress=False)
+    assert list(cache.rglob("*.png")) and not list(cache.rglob("*.json"))
+    found = find_faces(album[:1], recipe, cache, progress=False)
+    assert len(found[album[0]].faces) == 1
+    assert not [p for p in cache.rglob("*") if p.suffix == ".part"]
+
+
+def test_many_pictures_are_searched_in_processes_with_the_same_result(
+    tmp_path, album, astronaut, monkeypatch
+):
+    for number in range(3):
+        path = tmp_path / f"turned{number}.png"
+        write_image(path, np.ascontiguousarray(np.roll(astronaut, 40 * number, axis=1)))
+        album.append(str(path))
+    here = find_faces(album, Face(), tmp_path / "here", progress=False)
+    monkeypatch.setattr(faces.cache, "FEW", 0)
+    there = find_faces(album, Face(), tmp_path / "there", progress=False)
+    assert set(here) == set(there)
+    for path in album:
+        mine, theirs = here[path], there[path]
+        assert (mine.content, mine.failure) == (theirs.content, theirs.failure)
+        for one, other in zip(mine.faces, theirs.faces, strict=True):
+            np.testing.assert_allclose(one["source_box"], other["source_box"], atol=0.05)
+            np.testing.assert_array_equal(read_image(one["file"]), read_image(other["file"]))

@@ -1,0 +1,192 @@
+"""Heatmaps show what a network looked at, and whom they are drawn for."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from flags import Model
+from metrics import FAKE, REAL
+from networks import Detector, build
+from report.heatmaps import BATCH, choose, draw, heatmaps, sheet
+
+
+class Corner(nn.Module):
+    """Sees the mean colour of the upper left corner and nothing else."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.colour = nn.Conv2d(3, 1, 1, bias=False)
+        nn.init.constant_(self.colour.weight, 1 / 3)
+        self.register_buffer("window", torch.zeros(size, size))
+        self.window[: size // 4, : size // 4] = 1
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.colour(pictures) * self.window
+
+
+class Head(nn.Module):
+    """The corner's brightness speaks for FAKE."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        fake = features.flatten(1).mean(1, keepdim=True)
+        return fake if self.outputs == 1 else torch.cat([torch.zeros_like(fake), fake], 1)
+
+
+def corner_network(outputs: int, size: int = 32) -> Detector:
+    layer = Corner(size)
+    return Detector(nn.Sequential(layer, Head(outputs)), [0.0] * 3, [1.0] * 3, layer, "by hand")
+
+
+def noise(count: int, size: int = 32) -> torch.Tensor:
+    dice = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, size, size), generator=dice, dtype=torch.uint8)
+
+
+# ----------------------------------------------------------------------------------- maps
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_map_shines_where_the_network_looks(outputs):
+    white = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8)
+    fake, real = heatmaps(corner_network(outputs), white, np.array([0.9, 0.1]))
+    assert fake[:7, :7].min() > 0.9
+    assert fake[10:].max() < 0.1 and fake[:, 10:].max() < 0.1
+    assert real.max() < 0.1  # nothing speaks for REAL
+
+
+@pytest.mark.parametrize("name", ["ResNet", "EfficientNetLite"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_maps_of_the_shipped_networks(name, outputs):
+    torch.manual_seed(0)
+    network = build(name, Model(), outputs, 0.0)
+    # Maps of 64 x 80 pixels, of each class, in more than one batch.
+    pictures = torch.randint(0, 256, (BATCH + 1, 3, 64, 80), dtype=torch.uint8)
+    maps = heatmaps(network, pictures, np.linspace(0, 1, BATCH + 1))
+    assert maps.shape == (BATCH + 1, 64, 80)
+    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
+    assert maps.max() > 0.9
+
+
+def test_the_map_follows_the_class_that_was_called():
+    torch.manual_seed(0)
+    network = build("ResNet", Model(), 2, 0.0)
+    pictures = noise(1, 64)
+    fake, real = (heatmaps(network, pictures, np.array([s]))[0] for s in (0.5, 0.4999))
+    assert not np.allclose(fake, real)
+    assert np.allclose(heatmaps(network, pictures, np.array([1.0]))[0], fake)
+
+
+def test_no_pictures_give_no_maps():
+    assert heatmaps(corner_network(2), noise(0), np.array([])).shape == (0, 32, 32)
+
+
+def test_maps_work_without_gradients_around_and_leave_the_network_as_it_was():
+    network = corner_network(2)
+    before = network(noise(2)).detach()
+    with torch.no_grad():
+        maps = heatmaps(network, noise(2), np.array([0.9, 0.9]))
+    assert maps.max() > 0.9
+    assert torch.equal(network(noise(2)).detach(), before)
+    assert not network.heatmap_layer._forward_hooks
+
+
+# --------------------------------------------------------------------------------- choice
+
+one_row = st.tuples(
+    st.sampled_from([-1, REAL, FAKE]), st.one_of(st.just(float("nan")), st.floats(0, 1))
+)
+
+
+@given(st.lists(one_row, max_size=40), st.integers(1, 20), st.integers(0, 5))
+@settings(deadline=None)
+def test_choices_are_few_usable_and_different(rows, count, seed):
+    labels = np.array([label for label, _ in rows], int)
+    scores = np.array([score for _, score in rows], float)
+    chosen = choose(labels, scores, count, seed)
+    picked = [choice.row for choice in chosen]
+    assert len(set(picked)) == len(picked) == min(count, int(np.isfinite(scores).sum()))
+    for choice in chosen:
+        label, score = labels[choice.row], scores[choice.row]
+        right = (label == FAKE) == (score >= 0.5)
+        assert np.isfinite(score)
+        if choice.group == "most wrong":
+            assert label >= 0 and not right
+        elif choice.group == "most certain and right":
+            assert label >= 0 and right
+        else:
+            assert choice.group == "random"
+    assert chosen == choose(labels, scores, count, seed)
+
+
+def test_the_worst_and_the_most_certain_come_first():
+    labels = np.array([REAL, REAL, FAKE, FAKE, REAL, FAKE, REAL, FAKE, REAL])
+    scores = np.array([0.99, 0.6, 0.1, 0.45, 0.01, 0.97, 0.2, 0.8, 0.3])
+    chosen = choose(labels, scores, 6)
+    groups = {
+        name: [c.row for c in chosen if c.group == name] for name in {c.group for c in chosen}
+    }
+    assert groups["most wrong"] == [0, 2]
+    assert groups["most certain and right"] == [4, 5]
+    assert len(groups["random"]) == 2
+
+
+def test_without_mistakes_there_are_more_random_ones():
+    chosen = choose(np.full(20, REAL), np.linspace(0, 0.4, 20), 9)
+    assert [c.group for c in chosen] == ["most certain and right"] * 3 + ["random"] * 6
+
+
+def test_unknown_labels_are_neither_right_nor_wrong():
+    chosen = choose(np.full(5, -1), np.array([0.1, 0.9, 0.5, np.nan, 0.7]), 9)
+    assert [c.row for c in chosen] == [0, 1, 2, 4]
+    assert {c.group for c in chosen} == {"random"}
+
+
+def test_a_score_on_the_line_is_called_fake():
+    assert [c.group for c in choose(np.array([FAKE]), np.array([0.5]), 3)] == [
+        "most certain and right"
+    ]
+    assert [c.group for c in choose(np.array([REAL]), np.array([0.5]), 3)] == ["most wrong"]
+
+
+# -------------------------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("size", [(64, 48), (224, 224)])
+@pytest.mark.parametrize("label", [-1, REAL, FAKE])
+def test_a_drawing_shows_face_map_and_caption(size, label):
+    picture = np.full((*size, 3), 200, np.uint8)
+    heat = np.zeros(size)
+    heat[: size[0] // 2] = 1
+    drawn = draw(picture, heat, label, 0.73)
+    height, width = size
+    assert drawn.dtype == np.uint8
+    assert drawn.shape[0] > height and drawn.shape[1] >= 2 * width
+    face, overlay = drawn[-height:, :width], drawn[-height:, width : 2 * width]
+    assert (face == 200).all()
+    assert overlay[: height // 2].mean() > overlay[height // 2 :].mean() + 20
+    assert (drawn[:-height] < 100).any()  # the caption
+
+
+def test_a_mistake_is_written_in_red():
+    def reds(label):
+        drawn = draw(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64)), label, 0.9)
+        top = drawn[:-64].astype(int)
+        return int((top[..., 0] - top[..., 1] > 100).sum())
+
+    assert reds(REAL) > 20
+    assert reds(FAKE) == 0 == reds(-1)
+
+
+def test_a_sheet_holds_all_drawings():
+    pictures = [np.full((10, 20, 3), 10 * i, np.uint8) for i in range(1, 6)]
+    whole = sheet(pictures, columns=3)
+    assert whole.shape == (20, 60, 3)
+    assert whole[0, 0, 0] == 10 and whole[0, 59, 0] == 30 and whole[19, 39, 0] == 50
+    assert (whole[10:, 40:] == 255).all()

@@ -1,0 +1,208 @@
+"""train.py: a run that stops and continues is the run that never stopped, bit for bit."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import checkpoint
+import networks
+import train
+from utils import UserError
+
+TINY = ["--tmp_data=40,3,32,32", "--batch_size=8", "--num_workers=0", "--tracking.wandb=off"]
+"""Random pictures; with dropout, everything that draws random numbers takes part."""
+
+
+@pytest.fixture(autouse=True)
+def networks_with_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of networks/ in which a user has dropped a file of their own."""
+    folder = tmp_path / "networks"
+    shutil.copytree(Path(networks.__file__).parent, folder)
+    shutil.copy(Path(__file__).parent / "Tiny.py", folder)
+    monkeypatch.setattr(networks, "__file__", str(folder / "__init__.py"))
+    monkeypatch.setattr(networks, "__path__", [str(folder), *networks.__path__])
+
+
+def arguments(prefix: Path, *more: str) -> list[str]:
+    base = [*TINY, "--network=Tiny", "--dropout_rate=0.3", "--num_epochs=3"]
+    return [*base, f"--prefix={prefix}", *more]
+
+
+def last(prefix: Path) -> dict:
+    return checkpoint.load(prefix / "checkpoints" / "last.pth")
+
+
+def assert_same(one, other, where: str = "state") -> None:
+    """Equal to the last bit, whatever is nested in what."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}[{number}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other or (one != one and other != other), f"{where}: {one!r}, {other!r}"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = last(one), last(other)
+    for state in (first, second):
+        state["config"]["prefix"] = state["config"]["checkpoint"] = ""
+    assert_same(first, second)
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+
+
+class Interrupt:
+    """Sends a signal to this process after so many training steps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, after: int) -> None:
+        self.steps, real = 0, train.batch_sums
+
+        def counted(*arguments):
+            self.steps += 1
+            if self.steps == after:
+                os.kill(os.getpid(), number)
+            return real(*arguments)
+
+        monkeypatch.setattr(train, "batch_sums", counted)
+
+
+SCHEDULES = (
+    ["--scheduler.type=step", "--scheduler.step_size=1", "--optimizer.type=Adam"],
+    ["--scheduler.type=cosine", "--scheduler.warmup_epochs=1", "--optimizer.type=SGD"],
+    ["--scheduler.type=plateau", "--scheduler.patience=0", "--optimizer.type=RMSprop"],
+)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=["step", "cosine", "plateau"])
+def test_resume_equals_no_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: list[str]
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert train.main(arguments(whole, *schedule)) == 0
+
+    with monkeypatch.context() as patch:
+        Interrupt(patch, signal.SIGTERM, after=7)  # in the middle of the second epoch
+        assert train.main(arguments(broken, *schedule)) == 128 + signal.SIGTERM
+    state = last(broken)
+    assert (state["epoch"], state["training"]["batch"]) == (1, 2)
+    assert train.main(arguments(broken, *schedule)) == 0
+    assert_same_run(whole, broken)
+
+
+def test_checkpoint_of_an_epoch_continues_elsewhere(tmp_path: Path) -> None:
+    whole, copy = tmp_path / "whole", tmp_path / "copy"
+    assert train.main(arguments(whole)) == 0
+    second = whole / "checkpoints" / "0002.pth"
+    assert checkpoint.load(second)["epoch"] == 2
+    assert train.main(arguments(copy, f"--checkpoint={second}")) == 0
+    assert_same_run(whole, copy)
+    names = sorted(path.name for path in (copy / "checkpoints").glob("*.pth"))
+    assert "0003.pth" in names and "0001.pth" not in names
+
+
+def test_ctrl_c_saves_and_says_how(tmp_path, monkeypatch, capsys) -> None:
+    Interrupt(monkeypatch, signal.SIGINT, after=2)
+    assert train.main(arguments(tmp_path / "run")) == 130
+    assert "the same command continues" in capsys.readouterr().out
+    assert last(tmp_path / "run")["training"]["batch"] == 2
+
+
+def test_every_optimizer_and_schedule_runs(tmp_path: Path) -> None:
+    combinations = [("AdamW", "none"), ("Adadelta", "step")]
+    for optimizer, schedule in combinations:
+        run = tmp_path / optimizer
+        more = [f"--optimizer.type={optimizer}", f"--scheduler.type={schedule}"]
+        assert train.main([*arguments(run, *more), "--num_epochs=1"]) == 0
+        assert last(run)["epoch"] == 1
+
+
+def test_learning_rate_decays_each_step_size_epochs(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(arguments(run, "--scheduler.step_size=1", "--optimizer.lr=0.001"))
+    rates = pd.read_csv(run / "metrics.csv")["lr"].tolist()
+    assert rates == pytest.approx([1e-3, 1e-4, 1e-5])
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # Random labels and a large step: validation loss rises soon.
+    more = ["--num_epochs=30", "--EARLY_STOPPING_EPOCH=2", "--optimizer.lr=0.01"]
+    assert train.main(arguments(run, *more)) == 0
+    table = pd.read_csv(run / "metrics.csv")
+    best = int(table["epoch"][table["valid_loss"].idxmin()])
+    assert len(table) == best + 2 < 30
+    kept = checkpoint.load(run / "checkpoints" / "best.pth")
+    assert kept["epoch"] == kept["best"]["epoch"] == best
+    assert kept["best"]["valid_loss"] == pytest.approx(table["valid_loss"].min())
+
+
+def test_a_finished_run_is_left_alone_and_more_epochs_continue_it(tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    train.main([*arguments(run), "--num_epochs=1"])
+    before = (run / "checkpoints" / "last.pth").read_bytes()
+    assert train.main([*arguments(run), "--num_epochs=1"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert (run / "checkpoints" / "last.pth").read_bytes() == before
+    assert train.main([*arguments(run), "--num_epochs=2"]) == 0
+    assert last(run)["epoch"] == 2
+
+
+def test_another_configuration_is_refused_and_nothing_is_wiped(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main([*arguments(run), "--num_epochs=1"])
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"optimizer\.lr: 0\.0001 there, 0\.5 here(.|\n)*--prefix"):
+        train.main(arguments(run, "--optimizer.lr=0.5"))
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_one_sigmoid_output_trains(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train.main([*arguments(run), "--data.num_classes=1", "--num_epochs=1"]) == 0
+    weights = last(run)["weights"]
+    assert weights["backbone.6.weight"].shape == (1, 8)
+
+
+def test_console_has_the_blocks_and_the_epoch_line(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    train.main([*arguments(run), "--network=ResNet", "--num_epochs=1"])
+    out = capsys.readouterr().out
+    for block in ("[+] System environments", "[+] Data", "[+] Network", "[+] Optimizer"):
+        assert block in out
+    assert " Model parameters: 11,177,538" in out
+    assert "[ 1/1] Epoch 1: Train Accuracy = " in out and "(time elapsed 00:00:0" in out
+    assert out.strip() in (run / "log.txt").read_text().strip()
+
+
+def test_printed_epochs_are_every_nth(tmp_path: Path, capsys) -> None:
+    train.main(arguments(tmp_path / "run", "--print_epochs=2"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Epoch " in line]
+    assert [line.split(":")[0] for line in lines] == ["[ 2/3] Epoch 2", "[ 3/3] Epoch 3"]
+
+
+BAD = {
+    "network": (["--network=ResNeet"], "did you mean ResNet"),
+    "device": (["--device=cuda:77"], "--device cpu|CUDA devices"),
+    "no data": (["--tmp_data=null"], "data.train is empty"),
+    "missing data": (["--tmp_data=null", "--data.train=nowhere.csv"], "no such CSV"),
+    "missing checkpoint": (["--checkpoint=nowhere.pth"], "no such checkpoint"),
+    "variant": (["--network=ResNet", "--model.variant=19"], "18, 34, 50, 101, 152"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(tmp_path: Path, name: str) -> None:
+    arguments_, message = BAD[name]
+    with pytest.raises(UserError, match=message):
+        train.main([*arguments(tmp_path / "run"), *arguments_])
