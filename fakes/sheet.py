@@ -47,10 +47,11 @@ def main(argv: list[str]) -> int:
             pairs.append(np.concatenate(both, axis=1))
     if not pairs:
         raise UserError(f"{argv[0]}: no picture with a face")
+    count = len(pairs)
     pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % COLUMNS)
     rows = [np.concatenate(pairs[i : i + COLUMNS], axis=1) for i in range(0, len(pairs), COLUMNS)]
     write_image(config.out, np.concatenate(rows))
-    print(f"{config.out}: {min(config.count, len(pairs))} pairs, real left, fake right")
+    print(f"{config.out}: {count} pairs, real left, fake right")
     return 0
 
 

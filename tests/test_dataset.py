@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import dataset
 import manifest
-from dataset import Batch, EpochBatches, Failure, FaceDataset, RandomFaces, collate, make_loader
+from dataset import Batch, EpochBatches, FaceDataset, Failure, RandomFaces, collate, make_loader
 from faces.image import write_image
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
@@ -44,7 +44,9 @@ def rows(tmp_path_factory) -> pd.DataFrame:
 
 
 def faces(rows: pd.DataFrame, **options) -> FaceDataset:
-    return FaceDataset(rows, Face(), SIZE, **{"seed": 7, "fakes": WARP, "augment": STRONG} | options)
+    return FaceDataset(
+        rows, Face(), SIZE, **{"seed": 7, "fakes": WARP, "augment": STRONG} | options
+    )
 
 
 def digest(batches) -> list[str]:
@@ -227,9 +229,7 @@ def test_one_channel(rows, augment):
         assert (picture - (colour * weights).sum(0)).abs().max() < 1.5
 
 
-@pytest.mark.parametrize(
-    "only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "erasing"]
-)
+@pytest.mark.parametrize("only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "erasing"])
 def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
     off = {
         "flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0,

@@ -337,7 +337,7 @@ def test_all_faces_come_largest_first_and_largest_is_one(mtcnn, astronaut):
     canvas[:256, :256], canvas[:, 288:] = half, astronaut
     both = mtcnn(canvas)
     assert len(both) == 2
-    assert overlap(both[0].box, FACE + [288, 0, 288, 0]) > 0.8
+    assert overlap(both[0].box, FACE + np.array([288, 0, 288, 0])) > 0.8
     assert overlap(both[1].box, FACE / 2) > 0.7
     (one,) = make_detector(Face(select="largest"))(canvas)
     np.testing.assert_allclose(one.box, both[0].box)
@@ -538,7 +538,7 @@ def test_the_cache_is_keyed_by_recipe(tmp_path, album):
         {"select": "all"},
         {"grow": 2.5},
         {"max_size": 256},
-        {"format": "jpg"},
+        {"format": "png" if Face().format == "jpg" else "jpg"},
         {"thresholds": [0.5, 0.7, 0.7]},
         {"detect_size": 512},
     ],
@@ -549,7 +549,7 @@ def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
 
 @pytest.mark.parametrize("lost", ["*/*.json", "*/*.png"])
 def test_an_entry_that_lost_a_file_is_made_again(tmp_path, album, lost):
-    recipe, cache = Face(detector="haar"), tmp_path / "cache"
+    recipe, cache = Face(detector="haar", format="png"), tmp_path / "cache"
     first = find_faces(album[:1], recipe, cache, progress=False)
     for file in (cache / recipe_key(recipe)).glob(lost):
         file.unlink()
@@ -567,7 +567,8 @@ def test_an_interrupted_write_is_made_again(tmp_path, album, monkeypatch):
         patch.setattr(faces.cache, "write_atomic", interrupted)
         with pytest.raises(KeyboardInterrupt):
             find_faces(album[:1], recipe, cache, progress=False)
-    assert list(cache.rglob("*.png")) and not list(cache.rglob("*.json"))
+    crops = list(cache.rglob(f"*.{recipe.format}"))
+    assert crops and not list(cache.rglob("*.json"))
     found = find_faces(album[:1], recipe, cache, progress=False)
     assert len(found[album[0]].faces) == 1
     assert not [p for p in cache.rglob("*") if p.suffix == ".part"]

@@ -90,7 +90,14 @@ def test_a_box_that_sticks_out_is_cut():
 
 @pytest.mark.parametrize(
     "box",
-    [None, [50, 50, 50, 80], [50, 50, 20, 20], [200, 10, 300, 90], [-90, -90, -5, -5], [5, 5, 6, 6]],
+    [
+        None,
+        [50, 50, 50, 80],
+        [50, 50, 20, 20],
+        [200, 10, 300, 90],
+        [-90, -90, -5, -5],
+        [5, 5, 6, 6],
+    ],
 )
 def test_no_region_is_no_fake(box):
     box = None if box is None else np.array(box, float)

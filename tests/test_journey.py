@@ -17,6 +17,7 @@ import prepare
 import test as test_command
 import train
 from faces.image import read_image, write_image
+from fakes import sheet
 from utils import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -238,3 +239,11 @@ def test_bad_input_ends_with_one_sentence_and_status_2(home, name, arguments, me
     )
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_sheet_shows_reals_beside_their_fakes(at_home: Path, capsys) -> None:
+    assert sheet.main([str(ROOT / "samples"), "--out=sheet.png", "--count=2"]) == 0
+    assert "2 pairs" in capsys.readouterr().out
+    picture = read_image("sheet.png").astype(int)
+    real, fake = picture[:, : sheet.TILE], picture[:, sheet.TILE : 2 * sheet.TILE]
+    assert np.abs(real - fake).max() > 30

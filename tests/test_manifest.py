@@ -1,4 +1,4 @@
-"""The CSV contract: every form that is read, every problem that is named, splits that leak nobody."""
+"""The CSV contract: forms that are read, problems that are named, splits that leak nobody."""
 
 import os
 import shutil
@@ -484,7 +484,7 @@ def test_people_of_many_rows_are_split_in_proportion():
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.5])
 @pytest.mark.parametrize("people", [2, 3, 5])
 def test_few_people_still_make_both_sides(people, share):
-    """An identity of many rows cannot be cut: two people are one and one, however small the share."""
+    """People are not cut: of two, one is held out, however small the share."""
     each = 10
     names = np.repeat([f"p{i}" for i in range(people)], each)
     rows = table(identity=list(names), label=[i % 2 for i in range(len(names))])

@@ -1,4 +1,4 @@
-"""The networks are what they say: sizes, heads, weights, normalisation, and errors with a remedy."""
+"""The networks are what they say: sizes, heads, weights, input, and errors with a remedy."""
 
 import socket
 import time
