@@ -43,6 +43,9 @@ GROUPING = ("identity", "video", "near_duplicate_group")
 SAME_FACE = ["path", "label", "box"]
 """Rows that agree in these are one face, named twice."""
 
+OUR_LABELS = {"0": REAL, "1": FAKE, "real": REAL, "fake": FAKE}
+"""What the cells of a `label` column say."""
+
 SHOWN = 5
 """So many examples of each problem are named."""
 
@@ -80,7 +83,7 @@ class Manifest:
 def read(file: str, fake_label: int | str | None = None) -> Manifest:
     """Read a manifest: our CSV, `path,real` (1 = real), a headerless `path,label`, or a folder.
 
-    `fake_label` says which value of the label column means fake; a headerless CSV needs it.
+    `fake_label` says which label means fake where the CSV does not: a headerless one needs it.
     Raises UserError that names every problem at once: missing files, unknown labels, one path
     with two labels, an identity on two sides of a split.
     """
@@ -239,18 +242,14 @@ def _read_csv(path: Path, fake_label: int | str | None) -> pd.DataFrame:
             raise ValueError("the rows have more cells than the first line")
         if "path" not in rows.columns:
             rows = _headerless(path, list(rows.columns), fake_label)
-    except (
-        ValueError,
-        UnicodeDecodeError,
-        OSError,
-    ) as error:  # pandas' parser errors are ValueErrors
+        elif "label" in rows:
+            rows["label"] = _labels(rows["label"], fake_label, path)
+        elif "real" in rows:  # the XAI606 project: 1 = real
+            rows["label"] = _flipped(_labels(rows.pop("real"), None, path))
+        else:
+            raise UserError(f"{path}: no column `label` or `real`; has {', '.join(rows.columns)}")
+    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path}: not a CSV that can be read: {error}") from None
-    if "label" in rows:
-        rows["label"] = _labels(rows["label"], fake_label)
-    elif "real" in rows:  # the XAI606 project: 1 = real
-        rows["label"] = _labels(rows.pop("real"), 0 if fake_label is None else fake_label)
-    else:
-        raise UserError(f"{path}: no column `label` or `real`; has {', '.join(rows.columns)}")
     for column in ("path", "source_path"):
         if column in rows:
             rows[column] = [_absolute(value, path.absolute().parent) for value in rows[column]]
@@ -265,28 +264,46 @@ def _headerless(path: Path, first: list[str], fake_label: int | str | None) -> p
             f"{path}: has no header, so nobody knows which label is fake: set data.fake_label, "
             "as --data.fake_label 1 (the KAIST project's: 1)"
         )
-    return pd.read_csv(
-        path,
-        dtype=str,
-        keep_default_na=False,
-        header=None,
-        names=["path", "label"],
-        encoding="utf-8-sig",
+    names = ["path", "label"]
+    rows = pd.read_csv(
+        path, dtype=str, keep_default_na=False, header=None, names=names, encoding="utf-8-sig"
     )
+    return rows.assign(label=_labels_by_value(_cleaned(rows["label"]), fake_label))
 
 
-def _labels(values: pd.Series, fake_label: int | str | None) -> pd.Series:
-    """0 and 1 for what is known, -1 for what is not."""
-    text = values.astype(str).str.strip().str.lower().str.removesuffix(".0")
+def _labels(values: pd.Series, fake_label: int | str | None, path: Path) -> pd.Series:
+    """0 and 1 for what a column with a name says, -1 for what nobody knows.
+
+    The header `label` says 1 = fake; data.fake_label is for a column of other words, and a value
+    that contradicts the header is refused: it would turn every label of the file over.
+    """
+    text = _cleaned(values)
     if fake_label is not None:
-        fake = str(fake_label).lower()
-        # A second value beside the fake one is real, unless its own name says fake; a third is
-        # a mistake, not another kind of real.
-        real = set(text) - {fake, "", "fake", *(["1"] if fake != "0" else [])}
-        if len(real) > 1:
-            real &= {"0", "1", "real"}
-        return text.map(dict.fromkeys(real, REAL) | {fake: FAKE}).fillna(-1).astype(int)
-    return text.map({"0": REAL, "1": FAKE, "real": REAL, "fake": FAKE}).fillna(-1).astype(int)
+        if not set(text) <= {*OUR_LABELS, ""}:
+            return _labels_by_value(text, fake_label)
+        if OUR_LABELS.get(str(fake_label).lower()) == REAL:
+            raise UserError(
+                f"{path}: its column `label` says 1 = fake, data.fake_label says {fake_label}: "
+                "where 1 is real, call the column `real`"
+            )
+    return text.map(OUR_LABELS).fillna(-1).astype(int)
+
+
+def _labels_by_value(text: pd.Series, fake_label: int | str) -> pd.Series:
+    """FAKE for this value; the one other value is real, unless its own name says fake."""
+    fake = str(fake_label).lower()
+    real = set(text) - {fake, "", "fake", *(["1"] if fake != "0" else [])}
+    if len(real) > 1:  # a third value is a mistake, not another kind of real
+        real &= {"0", "1", "real"}
+    return text.map(dict.fromkeys(real, REAL) | {fake: FAKE}).fillna(-1).astype(int)
+
+
+def _flipped(labels: pd.Series) -> pd.Series:
+    return labels.map({REAL: FAKE, FAKE: REAL, -1: -1})
+
+
+def _cleaned(values: pd.Series) -> pd.Series:
+    return values.astype(str).str.strip().str.lower().str.removesuffix(".0")
 
 
 def _read_folder(folder: Path) -> pd.DataFrame:
@@ -386,7 +403,6 @@ def _absolute(value: str, home: Path) -> str:
 def _common_folder(paths: pd.Series) -> str:
     """What all paths begin with up to a folder, so that a moved set is split the same way."""
     first, last = min(paths), max(paths)
-    same = next(
-        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
-    )
+    pairs = enumerate(zip(first, last, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), len(first))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]

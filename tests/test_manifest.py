@@ -69,11 +69,12 @@ def table(**columns) -> pd.DataFrame:
         ("path,label\r\na.jpg,0\r\nb.jpg,1\r\n", None),
         (b"\xef\xbb\xbfpath,label\na.jpg,0\nb.jpg,1\n", None),
         ("path,label\na.jpg,0\n\nb.jpg,1", None),
-        ("path,label\na.jpg,1\nb.jpg,0\n", 0),
+        ("path,label\na.jpg,0\nb.jpg,1\n", "fake"),
+        ("path,label\na.jpg,0\nb.jpg,1\n", 1),
         ("path,label\na.jpg,genuine\nb.jpg,Deepfake\n", "deepfake"),
         # The XAI606 project: 1 = real.
         ("path,real\na.jpg,1\nb.jpg,0\n", None),
-        ("path,real\na.jpg,0\nb.jpg,1\n", 1),
+        ("path,real\na.jpg,1\nb.jpg,0\n", 1),
         # The KAIST project: no header.
         ("a.jpg,0\nb.jpg,1\n", 1),
         ("a.jpg,0\nb.jpg,1\n", "1"),
@@ -94,6 +95,12 @@ def test_forms_of_a_csv(csv, text, fake_label):
 def test_a_headerless_csv_is_refused_until_somebody_says_what_is_fake(csv):
     for text in ("a.jpg,0\nb.jpg,1\n", "a.jpg,real\nb.jpg,fake\n"):
         assert "--data.fake_label" in refused(csv(text))
+
+
+@pytest.mark.parametrize("fake_label", [0, "0", "real"])
+def test_a_fake_label_that_turns_a_named_column_over_is_refused(csv, fake_label):
+    text = "path,label\na.jpg,0\nb.jpg,1\n"
+    assert "says 1 = fake" in refused(csv(text), fake_label)
 
 
 def test_one_class_alone_keeps_its_meaning(csv):
@@ -117,10 +124,10 @@ def test_one_class_alone_keeps_its_meaning(csv):
         ("a.jpg,x\nb.jpg,y\nc.jpg,z\n", "y", ["a.jpg", "c.jpg"]),
         ("a.jpg,\nb.jpg,1\n", 1, ["a.jpg"]),
         # A fake_label that the column does not speak of must not make reals of its fakes.
-        ("path,label\na.jpg,0\nb.jpg,1\n", "fake", ["b.jpg"]),
-        ("path,label\na.jpg,1\nb.jpg,1\n", "fake", ["a.jpg", "b.jpg"]),
-        ("path,label\na.jpg,real\nb.jpg,fake\n", "deepfake", ["b.jpg"]),
-        ("path,label\na.jpg,fake\nb.jpg,fake\n", 1, ["a.jpg", "b.jpg"]),
+        ("a.jpg,0\nb.jpg,1\n", "fake", ["b.jpg"]),
+        ("a.jpg,1\nb.jpg,1\n", "fake", ["a.jpg", "b.jpg"]),
+        ("a.jpg,real\nb.jpg,fake\n", "deepfake", ["b.jpg"]),
+        ("a.jpg,fake\nb.jpg,fake\n", 1, ["a.jpg", "b.jpg"]),
     ],
 )
 def test_unknown_labels_are_named_and_never_guessed(csv, text, fake_label, named):
