@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 import manifest
 from flags import Config, dump
@@ -107,9 +108,21 @@ def load(path: Path | str) -> dict[str, Any]:
     return state
 
 
+def config_of(state: dict[str, Any]) -> Config:
+    """The configuration that a checkpoint was written with; UserError where it is damaged."""
+    try:
+        return Config.model_validate(state["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"the checkpoint's configuration is damaged: {key}: {first['msg']}"
+        ) from None
+
+
 def network_of(state: dict[str, Any]) -> Detector:
     """The checkpoint's network with its weights, in evaluation mode, on the CPU."""
-    config = Config.model_validate(state["config"])
+    config = config_of(state)
     # The weights are here: whatever they started from need not be had again.
     model = config.model.model_copy(update={"pretrained": False})
     network = build(config.network, model, config.data.num_classes, config.dropout_rate)
@@ -126,7 +139,7 @@ def thresholds_of(state: dict[str, Any]) -> Thresholds:
 
 def contradictions(state: dict[str, Any], config: Config) -> list[str]:
     """How a configuration contradicts what the checkpoint was trained with, one line each."""
-    stored = Config.model_validate(state["config"])
+    stored = config_of(state)
     pairs = {
         "network": (stored.network, config.network),
         "model.variant": (state["network"]["variant"], config.model.variant or None),
@@ -223,7 +236,7 @@ def describe(path: Path) -> str:
         figures = ", ".join(f"{k} {v:.5f}" for k, v in last.items() if k.startswith("valid_"))
         lines.append(f" This epoch     : {figures}")
     versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
-    config = dump(Config.model_validate(state["config"]))
+    config = dump(config_of(state))
     indented = "".join(f"   {line}\n" for line in config.splitlines())
     return "\n".join([*lines, f" Written with   : {versions}", " Configuration  :", indented])
 

@@ -1,5 +1,7 @@
 """Manifest rows -> batches of uint8 faces: the same batches with any number of workers."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -265,6 +267,9 @@ def make_loader(
     pin_memory: bool = False,
 ) -> DataLoader:
     """A loader that yields Batch; workers persist over the epochs and leave signals to us."""
+    if num_workers:
+        atexit.unregister(_end_workers)
+        atexit.register(_end_workers)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -316,3 +321,15 @@ def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
+
+
+def _end_workers() -> None:
+    """At the exit after an error: workers whose loader was not closed.
+
+    multiprocessing asks them by SIGTERM, which they leave to us, and would wait for ever.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would raise for each of them
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

@@ -137,7 +137,7 @@ class Face(Section):
     )
     confidence: Share = described(0.95, "Faces that MTCNN is less sure of are not kept.")
     min_size: int = described(
-        20, "Smallest face looked for, in the picture it is sought in.", "px", ge=10
+        20, "About the smallest face looked for, in the picture that is searched.", "px", ge=10
     )
     detect_size: int = described(
         1024, "Pictures with a longer side are shrunk to it for detection only.", "px", ge=64
@@ -296,7 +296,7 @@ class Config(Section):
     checkpoint: PathText = described("", "Checkpoint to continue from.")
     test_checkpoint: PathText = described("", "Checkpoint to test; empty: the run's best.pth.")
     prefix: str = described("./log/run", "Folder of the run.", min_length=1)
-    batch_size: int = described(32, "Samples in a batch.", ge=1)
+    batch_size: int = described(32, "Samples in a batch; batch norm needs two.", ge=2)
     num_workers: int = described(
         2, "Processes that load pictures; 0: none beside the main one.", ge=0
     )
@@ -338,6 +338,11 @@ class Config(Section):
             wrong.append(
                 f"fakes.type {self.fakes.type}: fakes are made in the crop around a face: set "
                 "data.crop to True"
+            )
+        if self.fakes.type != "none" and self.face.no_face == "whole":
+            wrong.append(
+                f"fakes.type {self.fakes.type} needs a face box, face.no_face: whole keeps "
+                "pictures without one: set face.no_face to drop"
             )
         return refuse_if(wrong, self)
 

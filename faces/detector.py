@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -83,6 +84,7 @@ def _haar(recipe: Face) -> Detect:
     return find
 
 
+@lru_cache(maxsize=1)
 def haar_cascade() -> cv2.CascadeClassifier:
     """OpenCV's frontal-face cascade (Viola & Jones 2001), read from its package."""
     folder = Path(cv2.__file__).parent / "data"

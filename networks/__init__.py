@@ -21,6 +21,9 @@ from torch import nn
 from flags import Model
 from utils import UserError
 
+PARTS = ("VARIANTS", "backbone", "heatmap_layer")
+"""What every network file defines."""
+
 SHARED = frozenset({"__init__", "backbones"})
 """Files of this folder that are no network."""
 
@@ -117,7 +120,11 @@ def variant_of(name: str, model: Model) -> str:
 def find(name: str) -> ModuleType:
     """The module of networks/NAME.py; an unknown name lists the known ones."""
     if name in known_networks():
-        return importlib.import_module(f"networks.{name}")
+        module = importlib.import_module(f"networks.{name}")
+        missing = [part for part in PARTS if not hasattr(module, part)]
+        if missing:
+            raise UserError(f"networks/{name}.py does not define {', '.join(missing)}")
+        return module
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in known_networks()], n=1)
     match = next((n for n in known_networks() if near and n.lower() == near[0]), None)
     hint = f"; did you mean {match}?" if match else ""

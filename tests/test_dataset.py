@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +293,28 @@ def test_epochs_and_seeds_have_their_own_order():
     assert order(0, 1) == order(0, 1)
     assert len({tuple(order(s, e)) for s in (0, 1) for e in (1, 2)}) == 4
     assert order(0, 1, shuffle=False) == list(range(50))
+
+
+DIES_AMONG_WORKERS = """
+from dataset import EpochBatches, RandomFaces, make_loader
+
+loader = make_loader(RandomFaces([64, 3, 8, 8], 0), EpochBatches(64, 4, 0, True), 2)
+for batch in loader:
+    raise RuntimeError("out of memory")
+"""
+
+
+def test_a_program_that_fails_among_its_workers_ends():
+    root = Path(dataset.__file__).parent
+    ended = subprocess.run(
+        [sys.executable, "-c", DIES_AMONG_WORKERS],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.strip().endswith("RuntimeError: out of memory")
 
 
 # ---------------------------------------------------------------------------------- faces

@@ -242,7 +242,8 @@ def test_bad_input_ends_with_one_sentence_and_status_2(home, name, arguments, me
 
 
 def test_a_sheet_shows_reals_beside_their_fakes(at_home: Path, capsys) -> None:
-    assert sheet.main([str(ROOT / "samples"), "--out=sheet.png", "--count=2"]) == 0
+    more = ["--out=sheet.png", "--count=2", "--fakes.scale_max=0.75"]
+    assert sheet.main([str(ROOT / "samples"), *more]) == 0
     assert "2 pairs" in capsys.readouterr().out
     picture = read_image("sheet.png").astype(int)
     real, fake = picture[:, : sheet.TILE], picture[:, sheet.TILE : 2 * sheet.TILE]

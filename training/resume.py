@@ -36,7 +36,7 @@ def resume_state(config: Config, run: Path) -> dict[str, Any] | None:
     else:
         return None
     state = checkpoint.load(chosen)
-    refuse_other(config, Config.model_validate(state["config"]), f"{chosen} comes from a run")
+    refuse_other(config, checkpoint.config_of(state), f"{chosen} comes from a run")
     return state
 
 
