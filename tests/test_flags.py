@@ -233,7 +233,7 @@ def test_help_names_every_key_with_its_default(capsys):
         ("batch_size: '32'", "batch_size", "'32'", "integer"),
         ("batch_size: 1.5", "batch_size", "1.5", "integer"),
         ("batch_size: true", "batch_size", "True", "integer"),
-        ("batch_size: 0", "batch_size", "0", "1"),
+        ("batch_size: 0", "batch_size", "0", "2"),
         ("num_epochs:", "num_epochs", "None", "integer"),
         ("data:\n  num_classes: 3", "data.num_classes", "3", "1 or 2"),
         ("data:\n  num_classes: true", "data.num_classes", "True", "number"),
