@@ -296,6 +296,8 @@ def explain(
     good = [int(i) for i in np.flatnonzero(np.isfinite(values))]
     labels = rows["label"].to_numpy(int)
     drawn = draw_all(network, samples, good, labels, values, device)
+    for old in (out / "cam_path").glob("*.png"):
+        old.unlink()
     say("[+] Heatmaps")
     for number, (row, picture) in enumerate(zip(good, drawn, strict=True), 1):
         source = Path(rows["path"].iloc[row])
@@ -303,6 +305,9 @@ def explain(
         write_image(file, picture)
         called = "FAKE" if values[row] >= 0.5 else "REAL"
         say(f" {source.name}: called {called}, fake score {values[row]:.4f} -> {file}")
+    if len(drawn) > 1:
+        write_image(out / "cam_path" / "sheet.png", heatmaps.sheet(drawn))
+        say(f" All on one sheet: {out / 'cam_path' / 'sheet.png'}")
     for failure in failures:
         say(f" {failure.path}: {failure.reason}")
 

@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=16, help="of 32, for each measurement")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     precision, why = utils.pick_precision("auto", DEVICE)
     print(f"ResNet18, {SIDE} px, batch {BATCH}, {torch.get_num_threads()} threads, {why}")
