@@ -43,8 +43,8 @@ bench: $(READY_DEV) ## print speed ratios against named references
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make
 
-clean: ## remove prepared data and runs, keep .venv
-	find data log -mindepth 1 -not -name README.md -delete
+clean: ## remove the quick start's data and run, and the cache of faces
+	rm -rf data/portraits data/cache log/quickstart
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

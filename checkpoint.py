@@ -6,28 +6,50 @@ Keys (frozen in CONTRIBUTING.md): what a reader of scores must know (labels, cro
 normalisation, thresholds), the weights, the configuration, and the state of the training.
 """
 
+import io
 import os
 import shutil
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import timm
 import torch
-from pydantic import ValidationError
 
 import manifest
-from flags import Config, dump
+import splits
+from flags import Config, InputSize, Model
 from metrics import Thresholds
 from networks import Detector, build, variant_of
+from settings import dump
 from utils import UserError, atomic_path, run_command, sha256_file, sha256_text
 
 FORMAT = 1
 """Version of the keys below; a later version reads all earlier ones."""
 
 KEYS = (
-    "format", "network", "labels", "input", "crop", "thresholds", "weights", "config", "epoch",
-    "history", "best", "data", "training", "versions",
+    "format", "network", "labels", "input", "crop", "rule", "thresholds", "weights", "config",
+    "epoch", "history", "best", "data", "training", "versions",
 )  # fmt: skip
+
+INNER_KEYS = {
+    "network": ("name", "variant", "num_classes", "weights_from", "parameters"),
+    "labels": ("real", "fake"),
+    "input": ("height", "width", "channels", "mean", "std"),
+    "crop": ("faces",),
+    "thresholds": ("threshold", "t_low", "t_high", "data"),
+    "best": ("epoch", "valid_loss"),
+    "data": ("train", "valid", "rows"),
+    "training": ("optimizer", "scheduler", "scaler", "random", "batch", "lr", "sums"),
+    "weights": (),
+    "config": (),
+}
+"""What the groups among the keys must hold."""
+
+FRAME_RULE = "mean"
+"""How the frames of a track become its score."""
 
 ROWS_FILE = "rows.csv"
 """Hashes of the rows that a run trained and validated on; lies beside its checkpoints."""
@@ -55,13 +77,17 @@ def describe_network(network: Detector, config: Config) -> dict[str, Any]:
             **network.normalisation,
         },
         "crop": {"faces": config.data.crop, **config.face.model_dump()},
+        "rule": FRAME_RULE,
     }
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint beside `path` and rename it: `path` is never half a file."""
-    with atomic_path(path) as beside:
-        torch.save(state, beside)
+    try:
+        with atomic_path(path) as beside:
+            torch.save(state, beside)
+    except RuntimeError as error:  # what PyTorch's zip writer makes of a full disk
+        raise UserError(f"{path} cannot be written ({error}): is the disk full?") from None
 
 
 def same_file(path: Path, new_name: Path) -> None:
@@ -79,6 +105,15 @@ def same_file(path: Path, new_name: Path) -> None:
 # ----------------------------------------------------------------------------------- load
 
 
+def adopt_best(state: dict[str, Any], began_from: Path, folder: Path) -> None:
+    """Let best.pth in `folder` be the best epoch of a run that goes on from `began_from`."""
+    best = state["best"]["epoch"]
+    for file in (began_from.with_name(f"{best:04d}.pth"), began_from.with_name("best.pth")):
+        if file.is_file() and load(file)["epoch"] == best:
+            same_file(file, folder / "best.pth")
+            return
+
+
 def load(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint, on the CPU; only tensors and plain values are ever unpickled.
 
@@ -86,8 +121,10 @@ def load(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        others = sorted(str(p) for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-        there = f"there are {', '.join(others)}" if others else f"{path.parent} holds no .pth file"
+        folders = (path, path / "checkpoints", path.parent)
+        others = [sorted(str(p) for p in folder.glob("*.pth")) for folder in folders]
+        found = next(filter(None, others), [])
+        there = f"there are {', '.join(found)}" if found else f"{path.parent} holds no .pth file"
         raise UserError(f"{path}: no such checkpoint; {there}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -103,103 +140,138 @@ def load(path: Path | str) -> dict[str, Any]:
             f"{path}: format {state['format']!r} is later than this version's {FORMAT}: update"
         )
     missing = [key for key in KEYS if key not in state]
+    for group, inner in INNER_KEYS.items():
+        holds = state.get(group, {})
+        if isinstance(holds, dict):
+            missing += [f"{group}.{key}" for key in inner if group in state and key not in holds]
+        else:
+            missing.append(f"{group} as a group")
     if missing:
         raise UserError(f"{path}: incomplete, without {', '.join(missing)}")
     return state
 
 
-def config_of(state: dict[str, Any]) -> Config:
-    """The configuration that a checkpoint was written with; UserError where it is damaged."""
-    try:
-        return Config.model_validate(state["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"the checkpoint's configuration is damaged: {key}: {first['msg']}"
-        ) from None
-
-
 def network_of(state: dict[str, Any]) -> Detector:
-    """The checkpoint's network with its weights, in evaluation mode, on the CPU."""
-    config = config_of(state)
-    # The weights are here: whatever they started from need not be had again.
-    model = config.model.model_copy(update={"pretrained": False})
-    network = build(config.network, model, config.data.num_classes, config.dropout_rate)
-    stored = state["input"]
-    network.set_normalisation(stored["mean"], stored["std"])
-    network.weights_from = state["network"]["weights_from"]
-    network.load_state_dict(state["weights"])
+    """The checkpoint's network with its weights, in evaluation mode, on the CPU.
+
+    Built from the checkpoint's own description, not from its configuration: keys of that may
+    change their names in later versions.
+    """
+    about, size = state["network"], state["input"]
+    model = Model(variant=about["variant"], in_channels=size["channels"])
+    input_size = InputSize(height=size["height"], width=size["width"])
+    try:
+        network = build(about["name"], model, about["num_classes"], 0.0, input_size)
+        network.set_normalisation(size["mean"], size["std"])
+        network.load_state_dict(state["weights"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the weights do not fit networks/{about['name']}.py: {reason}") from None
+    network.weights_from = about["weights_from"]
     return network.eval()
 
 
 def thresholds_of(state: dict[str, Any]) -> Thresholds:
-    return Thresholds(**state["thresholds"])
+    """The stored thresholds; fields of other versions are left to their defaults."""
+    known = {field.name for field in fields(Thresholds)}
+    return Thresholds(**{key: v for key, v in state["thresholds"].items() if key in known})
 
 
 def contradictions(state: dict[str, Any], config: Config) -> list[str]:
     """How a configuration contradicts what the checkpoint was trained with, one line each."""
-    stored = config_of(state)
+    about, size, crop = state["network"], state["input"], state["crop"]
     pairs = {
-        "network": (stored.network, config.network),
-        "model.variant": (state["network"]["variant"], config.model.variant or None),
-        "model.in_channels": (stored.model.in_channels, config.model.in_channels),
-        "data.num_classes": (stored.data.num_classes, config.data.num_classes),
-        "data.crop": (stored.data.crop, config.data.crop),
-        "input_size.height": (stored.input_size.height, config.input_size.height),
-        "input_size.width": (stored.input_size.width, config.input_size.width),
+        "network": (about["name"], config.network),
+        # Empty means the network's first; a checkpoint that is of another says so itself.
+        "model.variant": (about["variant"], config.model.variant or about["variant"]),
+        "model.in_channels": (size["channels"], config.model.in_channels),
+        "data.num_classes": (about["num_classes"], config.data.num_classes),
+        "data.crop": (crop["faces"], config.data.crop),
+        "input_size.height": (size["height"], config.input_size.height),
+        "input_size.width": (size["width"], config.input_size.width),
     }
-    for key, value in stored.face.model_dump().items():
-        pairs[f"face.{key}"] = (value, getattr(config.face, key))
+    for key, value in config.face.model_dump().items():
+        pairs[f"face.{key}"] = (crop.get(key, value), value)
     return [
         f"{key}: trained with {old!r}, configured {new!r}"
         for key, (old, new) in pairs.items()
-        if old != new and new is not None
+        if old != new
     ]
 
 
 # -------------------------------------------------------------------------------- overlap
 
 
-def row_hashes(rows: pd.DataFrame) -> pd.DataFrame:
-    """What identifies rows without naming them: hashes of content, original, video, identity."""
-    contents = {path: sha256_file(path) for path in set(rows["path"]) if Path(path).is_file()}
-    originals = {
-        path: sha256_file(path)
-        for path in set(rows["source_path"])
-        if path and path not in contents and Path(path).is_file()
-    }
-    known = contents | originals
-    return pd.DataFrame(
-        {
-            "split": rows["split"],
-            "content": [known.get(path, "")[:32] for path in rows["path"]],
-            "original": [known.get(path, "")[:32] for path in rows["source_path"]],
-            "video": [_name_hash(name) for name in manifest.scoped(rows, "video")],
-            "identity": [_name_hash(name) for name in manifest.scoped(rows, "identity")],
-        }
-    )
+def row_hashes(rows: pd.DataFrame) -> str:
+    """rows.csv: split, label and box of rows, and hashes of what identifies them.
+
+    content: of the picture. original: of a fake's real. media: of the picture that a stored face
+    was cut from. video, source_video, identity, source_identity: of names within their source.
+    """
+    return _hashes(rows).to_csv(index=False, lineterminator="\n")
 
 
-def overlap(checkpoint: Path, rows: pd.DataFrame) -> list[str]:
+def overlap(checkpoint: Path, state: dict[str, Any], rows: pd.DataFrame) -> list[str] | None:
     """What `rows` share with the rows that the checkpoint was trained and validated on.
 
-    Empty where nothing; raises FileNotFoundError where the list does not lie beside it.
+    Empty where nothing, None where nobody can tell: the list of its rows is not beside it, or is
+    another run's.
     """
-    seen = pd.read_csv(checkpoint.parent / ROWS_FILE, dtype=str, keep_default_na=False)
-    mine = row_hashes(rows)
+    file = checkpoint.parent / ROWS_FILE
+    if not file.is_file():
+        return None
+    if sha256_file(file) != state["data"]["rows"]:
+        return None
+    seen = pd.read_csv(file, dtype=str, keep_default_na=False)
+    mine = _hashes(rows)
     found = []
-    for what, columns in (
-        ("picture or its original", ("content", "original")),
-        ("video", ("video",)),
-        ("identity", ("identity",)),
-    ):
+    for what, columns in SHARED.items():
         known = {value for column in columns for value in seen[column]} - {""}
         hit = mine[list(columns)].isin(known).any(axis=1)
         if hit.any():
             examples = ", ".join(rows["path"][hit.to_numpy()].head(3))
-            found.append(f"{int(hit.sum())} rows share a {what} with it, as {examples}")
+            found.append(f"{int(hit.sum())} rows share {what} with it, as {examples}")
     return found
+
+
+SHARED = {
+    "a picture, or its original,": ("content", "original", "media"),
+    "a video": ("video", "source_video"),
+    "an identity": ("identity", "source_identity"),
+}
+"""What two sets must not share -> the columns of rows.csv that tell."""
+
+
+def refuse_same_pictures(hashes: str) -> None:
+    """Raise UserError where one picture, under whatever names, both trains and validates."""
+    table = pd.read_csv(io.StringIO(hashes), dtype=str, keep_default_na=False)
+    sides = [table[table["split"] == split] for split in ("train", "val")]
+    contents = [{v for c in ("content", "original", "media") for v in s[c]} - {""} for s in sides]
+    if same := contents[0] & contents[1]:
+        raise UserError(
+            f"{len(same)} pictures are in training and in validation, under different names: "
+            "remove the copies, or give them one identity"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the weights were trained with."""
+    return {
+        "torch": str(torch.__version__),
+        "timm": timm.__version__,
+        "python": sys.version.split()[0],
+    }
+
+
+def _hashes(rows: pd.DataFrame) -> pd.DataFrame:
+    columns = {"content": "path", "original": "source_path", "media": "media"}
+    paths = {path for column in columns.values() for path in rows[column]} - {""}
+    known = {path: sha256_file(path)[:32] for path in paths if Path(path).is_file()}
+    table = {"split": rows["split"], "label": rows["label"], "box": rows["box"]}
+    table |= {name: rows[column].map(known).fillna("") for name, column in columns.items()}
+    for column in ("video", "source_video", "identity", "source_identity"):
+        table[column] = [_name_hash(name) for name in splits.scoped(rows, column)]
+    return pd.DataFrame(table)
 
 
 def _name_hash(name: str) -> str:
@@ -214,6 +286,7 @@ def describe(path: Path) -> str:
     state = load(path)
     network, size, crop = state["network"], state["input"], state["crop"]
     limits, best = state["thresholds"], state["best"]
+    band = limits["t_low"], limits["t_high"]
     last = state["history"][-1] if state["history"] else {}
     lines = [
         f"{path}",
@@ -229,14 +302,14 @@ def describe(path: Path) -> str:
         f" Validated on   : {state['data']['valid']}",
         f" Epoch          : {state['epoch']}, best so far {best['epoch']} "
         f"(validation loss {best['valid_loss']:.5f})",
-        f" Thresholds     : {limits['threshold']:.4f}; inconclusive between "
-        f"{limits['t_low']:.4f} and {limits['t_high']:.4f} (from {limits['data']})",
+        f" Threshold      : {limits['threshold']:.4f}; inconclusive between "
+        f"{min(band):.4f} and {max(band):.4f} (from {limits['data']})",
     ]
     if last:
         figures = ", ".join(f"{k} {v:.5f}" for k, v in last.items() if k.startswith("valid_"))
         lines.append(f" This epoch     : {figures}")
     versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
-    config = dump(config_of(state))
+    config = dump(state["config"])
     indented = "".join(f"   {line}\n" for line in config.splitlines())
     return "\n".join([*lines, f" Written with   : {versions}", " Configuration  :", indented])
 

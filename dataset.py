@@ -18,25 +18,14 @@ import manifest
 from faces.cache import Found, find_faces
 from faces.crop import network_crop
 from faces.image import UnreadableImage, read_image
-from fakes.warp import NoFaceRegion, warp
+from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share
+from fakes import NoFake, make_pair
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
-from utils import UserError, sample_seed
+from utils import sample_seed
 
 Key = tuple[int, int]
 """(epoch, index): a sample's randomness is a function of (seed, epoch, index) and nothing else."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A row that gave no sample, and why. It is counted and named, never replaced."""
-
-    path: str
-    reason: str
-
-
-NO_FACE = "no face found"
-"""The reason of a picture that could be read and shows no face: left out, but not bad."""
 
 
 @dataclass(frozen=True)
@@ -63,57 +52,57 @@ class Batch:
 def locate_faces(
     rows: pd.DataFrame, data: Data, face: Face, device: torch.device, progress: bool = True
 ) -> tuple[pd.DataFrame, list[Failure]]:
-    """Rows with a column `file`, what is read for each, and `box` in it; and the rows left out.
+    """Rows with what is read for each (`file`, `file_box`, `file_landmarks`); those left out.
 
-    With data.crop, rows that have a box already are stored faces; the others are searched once
-    and their context crops kept in data.cache. Raises UserError where more than data.max_bad of
-    the pictures cannot be read.
+    With data.crop, rows that have a `box` are stored faces and read as they are; the others are
+    pictures, searched once, whose context crops are kept in data.cache. Their `box` is then in
+    pixels of the picture, `file_box` in pixels of the crop. Raises UserError where more than
+    data.max_bad of the pictures cannot be read.
     """
-    rows = rows.assign(file=rows["path"])
+    rows = rows.reset_index(drop=True)
+    files = {"file": rows["path"], "file_box": rows["box"], "file_landmarks": rows["landmarks"]}
+    rows = rows.assign(**files)
     if not data.crop:
-        return rows.assign(box="", landmarks=""), []
-    known = (rows["box"] != "").to_numpy()
-    found = find_faces(rows["path"][~known], face, Path(data.cache), device, progress)
-    unreadable = [Failure(f.path, f.failure) for f in found.values() if f.failure]
-    check_share(unreadable, rows["path"].nunique(), data.max_bad)
-    parts, failures = [], list(unreadable)
-    for row, has_box in zip(rows.to_dict("records"), known, strict=True):
-        if has_box:
-            parts.append(row)
-            continue
+        return rows.assign(file_box="", file_landmarks=""), []
+    pictures = rows[rows["box"] == ""]
+    if len(pictures) == 0:
+        return rows, []
+    found = find_faces(pictures["path"], face, Path(data.cache), device, progress)
+    failures = [Failure(f.path, UNREADABLE, f.failure) for f in found.values() if f.failure]
+    check_share(failures, rows["path"].nunique(), data.max_bad)
+    parts: list[dict] = []
+    places: list[int] = []
+    for place, row in zip(pictures.index, pictures.to_dict("records"), strict=True):
         faces = found[row["path"]]
-        parts += rows_of(row, faces, face.no_face)
-        if not faces.faces and not faces.failure and face.no_face == "drop":
-            failures.append(Failure(row["path"], NO_FACE))
-    return pd.DataFrame(parts, columns=rows.columns), failures
+        if faces.faces or faces.failure or face.no_face == "drop":
+            parts += [row | columns for columns in face_columns(faces)]
+        else:
+            parts.append(row)
+        places += [place] * (len(parts) - len(places))
+    failures += [
+        Failure(f.path, NO_FACE, "no face found")
+        for f in found.values()
+        if face.no_face == "drop" and not f.faces and not f.failure
+    ]
+    searched = pd.DataFrame(parts, index=places, columns=rows.columns)
+    rows = pd.concat([rows[rows["box"] != ""], searched]).sort_index(kind="stable")
+    return rows.reset_index(drop=True), failures
 
 
-def rows_of(row: dict, found: Found, no_face: str) -> list[dict]:
-    """One row for each face of a picture, `file` its context crop; none or the picture itself."""
-    if not found.faces and not found.failure and no_face == "whole":
-        return [row]
-    several = len(found.faces) > 1
+def face_columns(found: Found) -> list[dict[str, str]]:
+    """Columns for each face found in a picture: where its crop is, and where it is itself."""
     return [
-        row
-        | {
+        {
             "file": one["file"],
-            "box": manifest.cell(one["box"]),
-            "landmarks": manifest.cell(one["landmarks"]),
+            "file_box": manifest.cell(one["box"]),
+            "file_landmarks": manifest.cell(one["landmarks"]),
+            "box": manifest.cell(one["media_box"]),
+            "landmarks": manifest.cell(one["media_landmarks"]),
             "confidence": "" if one["confidence"] is None else f"{one['confidence']:.6f}",
         }
-        | ({"track": str(number)} if several else {})
+        | ({"track": str(number)} if len(found.faces) > 1 else {})
         for number, one in enumerate(found.faces)
     ]
-
-
-def check_share(failures: list[Failure], total: int, max_bad: float) -> None:
-    """Stop where more than `max_bad` of the pictures failed, naming the first of them."""
-    if len(failures) > max_bad * max(total, 1):
-        first = "\n  ".join(f"{f.path}: {f.reason}" for f in failures[: manifest.SHOWN])
-        raise UserError(
-            f"{len(failures)} of {total} pictures cannot be used, more than data.max_bad = "
-            f"{max_bad:g} allows:\n  {first}"
-        )
 
 
 # -------------------------------------------------------------------------------- samples
@@ -136,7 +125,8 @@ class FaceDataset(Dataset):
         self.files = rows["file"].tolist()
         self.names = rows["path"].tolist()
         self.labels = rows["label"].to_numpy(np.int64)
-        self.boxes = [manifest.numbers(text) for text in rows["box"]]
+        self.boxes = manifest.table(rows["file_box"], 4)
+        self.landmarks = manifest.table(rows["file_landmarks"], 10).reshape(-1, 5, 2)
         self.margin, self.size, self.channels, self.seed = face.margin, size, channels, seed
         self.fakes = fakes if fakes is not None and fakes.type != "none" else None
         self.augment = augmentation(augment) if augment is not None else None
@@ -149,13 +139,17 @@ class FaceDataset(Dataset):
         epoch, index = key
         row = index % len(self.files)
         random = np.random.default_rng(sample_seed(self.seed, epoch, index))
+        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
         try:
             image, label = read_image(self.files[row]), int(self.labels[row])
             if self.fakes and label == REAL and random.random() < self.fakes.probability:
-                image, label = warp(image, self.boxes[row], random, self.fakes), FAKE
-        except (UnreadableImage, NoFaceRegion) as error:
-            return Failure(self.names[row], str(error))
-        crop = network_crop(image, self.boxes[row], self.margin, self.size.height, self.size.width)
+                _, image = make_pair(image, box, landmarks, random, self.fakes)
+                label = FAKE
+        except UnreadableImage as error:
+            return Failure(self.names[row], UNREADABLE, str(error))
+        except NoFake as error:
+            return Failure(self.names[row], NO_FAKE, str(error))
+        crop = network_crop(image, box, self.margin, self.size.height, self.size.width)
         picture = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
         if self.augment is not None:
             picture = self._augmented(picture, int(random.integers(2**62)))
@@ -172,6 +166,11 @@ class FaceDataset(Dataset):
             return self.augment(picture)  # type: ignore[misc]
         finally:
             torch.random.default_generator.set_state(state)
+
+
+def known(values: np.ndarray) -> np.ndarray | None:
+    """A row of a table of numbers, or None where it holds none."""
+    return None if np.isnan(values).any() else values
 
 
 class RandomFaces(Dataset):

@@ -36,6 +36,9 @@ NAMES = {
 }
 """Key of each metric -> its name in tables and one line that says what it means."""
 
+THRESHOLD = 0.5
+"""The threshold of headline figures."""
+
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1", "false_positive_rate")
 """The metrics that depend on a threshold; the others judge the order or size of the scores."""
 
@@ -53,6 +56,13 @@ class Thresholds:
     t_low: float
     t_high: float
     data: str
+    unit: str = "face"
+    """What was scored: single faces, whole tracks or clips."""
+    temperature: float = 1.0
+    """What logits are divided by before they are read as probabilities; 1: not calibrated."""
+
+
+NO_THRESHOLDS = Thresholds(float("nan"), float("nan"), float("nan"), "no validation yet")
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,11 @@ def evaluate(
         "average_precision": _average_precision(false_alarms, hits),
         "log_loss": loss,
     }
+
+
+def called(score: float, threshold: float = THRESHOLD) -> str:
+    """`FAKE` from the threshold on, `REAL` below it."""
+    return "FAKE" if score >= threshold else "REAL"
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> dict[str, int]:

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import dataset
 import manifest
 import sources
+import splits
 import utils
-from dataset import Failure
 from faces.cache import find_faces
-from faces.image import read_image, write_image
-from fakes.warp import NoFaceRegion, warp
-from flags import Fakes, Prepare, dump, parse
+from faces.image import UnreadableImage, read_image, write_image
+from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share, write_failures
+from failures import summary as failure_summary
+from fakes import NoFake, make_pair
+from flags import Fakes, Prepare
+from settings import dump, parse
 from utils import UserError
 
 KINDS = ("real", "fake")
@@ -41,8 +43,9 @@ def main(argv: list[str]) -> int:
     faces, left_out = stored_faces(pictures, config, out)
     if len(faces) == 0:
         raise UserError(f"{argv[0]}: no face was found in {len(pictures)} pictures")
-    split = manifest.random_split(faces, config.split, manifest.SPLITS, config.seed)
-    faces = faces.assign(split=split)
+    if (faces["split"] == "").all():
+        split = splits.random_split(faces, config.split, manifest.SPLITS, config.seed)
+        faces = faces.assign(split=split)
     if config.fakes.type != "none":
         pairs, without = written_pairs(faces, config, out)
         left_out += without
@@ -51,8 +54,7 @@ def main(argv: list[str]) -> int:
 
     manifest.write(out / "manifest.csv", rows)
     utils.write_atomic(out / "prepare.yaml", dump(config))
-    table = pd.DataFrame([vars(f) for f in left_out], columns=["path", "reason"])
-    utils.write_atomic(out / "left_out.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_failures(out / "left_out.csv", left_out, out.absolute())
     print(summary(pictures, rows, left_out, out))
     return 0
 
@@ -63,15 +65,28 @@ def stored_faces(
     """Rows of the context crops of all faces found, and the pictures that gave none."""
     device = utils.pick_device(config.device)
     found = find_faces(pictures["path"], config.face, out / "faces", device)
-    failures = [Failure(f.path, f.failure) for f in found.values() if f.failure]
-    dataset.check_share(failures, len(pictures), config.max_bad)
+    failures = [Failure(f.path, UNREADABLE, f.failure) for f in found.values() if f.failure]
+    check_share(failures, len(pictures), config.max_bad)
     rows = []
     for picture in pictures.to_dict("records"):
-        faces = dataset.rows_of(picture, found[picture["path"]], no_face="drop")
-        rows += [face | {"path": face.pop("file")} for face in faces]
-        if not faces and not found[picture["path"]].failure:
-            failures.append(Failure(picture["path"], dataset.NO_FACE))
-    return pd.DataFrame(rows, columns=list(manifest.COLUMNS)), failures
+        of_picture = found[picture["path"]]
+        rows += [picture | stored_columns(face, picture["path"]) for face in of_picture.faces]
+        if not of_picture.faces and not of_picture.failure:
+            failures.append(Failure(picture["path"], NO_FACE, "no face found"))
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*manifest.COLUMNS, *pictures]))), failures
+
+
+def stored_columns(face: dict, picture: str) -> dict[str, str]:
+    """A stored face's columns: the crop is the path, the picture it was cut from the media."""
+    return {
+        "path": face["file"],
+        "box": manifest.cell(face["box"]),
+        "landmarks": manifest.cell(face["landmarks"]),
+        "confidence": "" if face["confidence"] is None else f"{face['confidence']:.6f}",
+        "media": picture,
+        "media_box": manifest.cell(face["media_box"]),
+        "media_size": " ".join(map(str, face["media_size"])),
+    }
 
 
 def written_pairs(
@@ -89,25 +104,29 @@ def written_pairs(
             continue
         stem, suffix = Path(face["path"]).stem, config.face.format
         paths = [(out / "pairs" / f"{stem}_{kind}.{suffix}").absolute() for kind in KINDS]
-        image = read_image(face["path"])
         try:
-            fake = make_fake(image, face, config.seed, config.fakes)
-        except NoFaceRegion as error:
-            failures.append(Failure(face["path"], str(error)))
+            pair = make_fake(face, config.seed, config.fakes)
+        except UnreadableImage as error:
+            failures.append(Failure(face["path"], UNREADABLE, str(error)))
             continue
-        write_image(paths[0], image)
-        write_image(paths[1], fake)
+        except NoFake as error:
+            failures.append(Failure(face["path"], NO_FAKE, str(error)))
+            continue
+        for path, image in zip(paths, pair, strict=True):
+            write_image(path, image)
         real = face | {"path": str(paths[0])}
         made = {"label": manifest.FAKE, "method": config.fakes.type, "source_path": real["path"]}
         rows += [real, face | {"path": str(paths[1])} | made]
-    return pd.DataFrame(rows, columns=list(manifest.COLUMNS)), failures
+    return pd.DataFrame(rows, columns=faces.columns), failures
 
 
-def make_fake(image: np.ndarray, face: dict, seed: int, settings: Fakes) -> np.ndarray:
-    """The fake of one stored face; the same for the same picture and seed."""
+def make_fake(face: dict, seed: int, settings: Fakes) -> tuple[np.ndarray, np.ndarray]:
+    """One stored face and a fake of it; the same for the same picture and seed."""
     key = utils.sha256_text(seed, Path(face["path"]).name)
     random = np.random.default_rng(int(key[:16], 16))
-    return warp(image, manifest.numbers(face["box"]), random, settings)
+    box, landmarks = manifest.numbers(face["box"]), manifest.numbers(face["landmarks"])
+    points = None if landmarks is None else landmarks.reshape(5, 2)
+    return make_pair(read_image(face["path"]), box, points, random, settings)
 
 
 def summary(pictures: pd.DataFrame, rows: pd.DataFrame, left_out: list[Failure], out: Path) -> str:
@@ -115,15 +134,11 @@ def summary(pictures: pd.DataFrame, rows: pd.DataFrame, left_out: list[Failure],
     for name in manifest.SPLITS:
         part = rows[rows["split"] == name]
         fakes = int((part["label"] == manifest.FAKE).sum())
-        people = manifest.scoped(part, "identity").nunique()
+        people = splits.scoped(part, "identity").nunique()
         lines.append(
             f" {name:<8} : {len(part) - fakes:,} real, {fakes:,} fake faces of {people:,} people"
         )
-    no_face = sum(failure.reason == dataset.NO_FACE for failure in left_out)
-    lines.append(
-        f" Left out : {no_face} without a face, {len(left_out) - no_face} for other reasons"
-        f" ({out / 'left_out.csv'})"
-    )
+    lines.append(f" {failure_summary(left_out, out / 'left_out.csv').capitalize()}")
     return "\n".join(lines)
 
 

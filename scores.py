@@ -1,4 +1,4 @@
-"""Network + batches -> fake scores, and the scores.csv that every number is computed from."""
+"""Network + samples -> fake scores, and the scores.csv that every number is computed from."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,16 +8,19 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import manifest
-from dataset import Batch, Failure
-from utils import write_atomic
+import utils
+from dataset import Batch, EpochBatches, make_loader
+from failures import NO_SCORE, Failure
+from flags import Config
 
-COLUMNS = (
-    "path", "label", "score", "split", "video", "identity", "source", "method", "track", "frame",
-    "timestamp", "box", "confidence", "source_path",
-)  # fmt: skip
-"""Columns of scores.csv: the manifest's keys and `score`, 0..1, how fake."""
+FIRST = ("path", "label", "score")
+"""The first columns of scores.csv; the manifest's others follow where they are known."""
+
+LEFT_OUT = ("landmarks", "media", "media_box", "media_size")
+"""Columns of a manifest that scores.csv does without."""
 
 
 def fake_score(logits: torch.Tensor) -> torch.Tensor:
@@ -27,34 +30,52 @@ def fake_score(logits: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(margin)
 
 
+def scoring_precision(config: Config, device: torch.device) -> tuple[torch.dtype, str]:
+    """float32 unless a precision is set by name: bfloat16 rounds a logit to three digits."""
+    if config.precision == "auto":
+        return torch.float32, "fp32 (scores are computed in float32 unless precision is set)"
+    return utils.pick_precision(config.precision, device)
+
+
+def loader_for(samples: Dataset, config: Config, device: torch.device) -> DataLoader:
+    """All samples once, in order."""
+    order = EpochBatches(len(samples), config.batch_size, config.seed, shuffle=False)  # type: ignore[arg-type]
+    return make_loader(samples, order, config.num_workers, pin_memory=device.type == "cuda")
+
+
 @torch.no_grad()
 def score(
     network: nn.Module,
-    batches: Iterable[Batch],
-    count: int,
+    loader: Iterable[Batch],
+    names: list[str],
     device: torch.device,
     precision: torch.dtype = torch.float32,
     channels_last: bool = True,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[], object] = lambda: None,
 ) -> tuple[np.ndarray, list[Failure]]:
-    """Scores of `count` rows, float64 [count]; NaN where a row failed, with the failures.
+    """Scores of the rows called `names`, float64 [n]; NaN where a row failed, with the failures.
 
-    `between` is called after each batch (a progress bar; a stop). Scores are computed in float32
-    unless another precision is asked for: bfloat16 rounds logits to three digits.
+    `between` is called after each batch (a progress bar; a stop). A network that answers NaN has
+    failed on that row: it is named like any other failure.
     """
     was_training = network.training
     network.eval()
-    result = np.full(count, np.nan)
+    result = np.full(len(names), np.nan)
     failures: list[Failure] = []
     try:
-        for batch in batches:
+        for batch in loader:
             failures.extend(batch.failures)
             if len(batch):
                 images = to_device(batch.images, device, channels_last)
                 with autocast(device, precision):
                     logits = network(images)
                 # MPS has no float64, so the last step is the CPU's everywhere.
-                result[batch.rows.numpy()] = fake_score(logits.float().cpu()).numpy()
+                values = fake_score(logits.float().cpu()).numpy()
+                result[batch.rows.numpy()] = values
+                failures += [
+                    Failure(names[row], NO_SCORE, "the network's answer is not a number")
+                    for row in batch.rows[np.isnan(values)].tolist()
+                ]
             between()
     finally:
         network.train(was_training)
@@ -63,8 +84,11 @@ def score(
 
 def to_device(images: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
     """uint8 pictures to the device; the network turns them into floats there."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return images.to(device, non_blocking=True, memory_format=layout)
+    return images.to(device, non_blocking=True, memory_format=layout(channels_last))
+
+
+def layout(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 @contextmanager
@@ -77,12 +101,9 @@ def autocast(device: torch.device, precision: torch.dtype) -> Iterator[None]:
 def write_scores(path: Path, rows: pd.DataFrame, values: np.ndarray, home: Path) -> None:
     """Write the rows that have a score, all its digits, with paths as their manifest has them."""
     scored = rows.assign(score=values)[np.isfinite(values)]
-    for column in ("path", "source_path"):
-        scored[column] = [manifest.relative(value, home) for value in scored[column]]
-    kept = ["path", "label", "score"]
-    kept += [c for c in COLUMNS[3:] if (scored[c].astype(str) != "").any()]
+    scored = scored.drop(columns=[c for c in LEFT_OUT if c in scored])
     scored["score"] = [repr(float(value)) for value in scored["score"]]
-    write_atomic(path, scored[kept].to_csv(index=False, lineterminator="\n"))
+    utils.write_atomic(path, manifest.as_csv(scored, home, FIRST))
 
 
 def of_random(count: int, labels: np.ndarray) -> pd.DataFrame:

@@ -1,10 +1,12 @@
-"""What two unrelated rooms both use: errors, atomic writing, hashes, seeds, devices, console."""
+"""What unrelated rooms share: errors, atomic writing, hashes, seeds, devices, console."""
 
 import hashlib
+import io
 import logging
 import os
 import platform
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,14 +25,23 @@ class UserError(Exception):
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a command's `main`: a UserError is one sentence and status 2, never a traceback."""
+    # SIGTERM ends as an exception, so that what is open is closed and workers are let go.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         raise SystemExit(main(sys.argv[1:]) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except BrokenPipeError:  # `| head` closed our output: that is no failure of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `| head` closed our output: no failure of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(141) from None
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 # ---------------------------------------------------------------------------------- files
@@ -60,7 +71,19 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def write_atomic(path: Path | str, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes so that `path` holds either the old or the whole new content."""
     with atomic_path(path) as beside:
-        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        beside.write_bytes(_encoded(content) if isinstance(content, str) else content)
+
+
+def _encoded(text: str) -> bytes:
+    # A file name of Linux may hold bytes that are no UTF-8: they are written as they are.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def relative(value: str, home: Path) -> str:
+    """A path as a file in `home` writes it: relative where it lies below, else absolute."""
+    path, home = Path(os.path.normpath(value)), Path(os.path.normpath(home))
+    below = bool(value) and path.is_relative_to(home)
+    return path.relative_to(home).as_posix() if below else value
 
 
 def sha256_file(path: Path | str) -> str:
@@ -158,10 +181,14 @@ def console(log_file: Path | None = None) -> logging.Logger:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logger.addHandler(logging.StreamHandler(sys.stdout))
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        logger.addHandler(logging.FileHandler(log_file, encoding="utf-8"))
+        logger.addHandler(
+            logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+        )
     for handler in logger.handlers:
         handler.setFormatter(logging.Formatter("%(message)s"))
     return logger

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,9 +28,17 @@ FEW = 24
 """So few new pictures are searched in this process: starting others would take longer."""
 
 
+DECIDING = (
+    "detector", "thresholds", "confidence", "min_size", "detect_size", "select", "grow", "max_size",
+    "format",
+)  # fmt: skip
+"""The settings that decide what a stored crop looks like."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """The faces of one picture: one dict a face with `file, box, landmarks, confidence`.
+    """The faces of one picture: one dict a face with `file`, `box` and `landmarks` in it,
+    `confidence`, and `media_box, media_landmarks, media_size` in pixels of the picture.
 
     `content` is the SHA-256 of the file; `failure` says why a picture could not be read.
     """
@@ -70,8 +79,8 @@ def find_faces(
 
 def recipe_key(recipe: Face) -> str:
     """A short name for what decides a stored crop; the margin and no_face are applied later."""
-    fields = recipe.model_dump(exclude={"margin", "no_face"})
-    return sha256_text(json.dumps(fields, sort_keys=True))[:16]
+    fields = {name: getattr(recipe, name) for name in DECIDING}
+    return sha256_text(json.dumps({"record": 1, **fields}, sort_keys=True))[:16]
 
 
 def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) -> Iterator[Found]:
@@ -83,14 +92,18 @@ def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) 
         for path in paths:
             yield _store_faces(path, detect, recipe, folder)
         return
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         max_workers=min(cores or 1, len(paths)),
         # Not fork: a child of a process whose threads hold PyTorch's locks may never wake.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(recipe, folder),
-    ) as pool:
+    )
+    try:
         yield from pool.map(_work, paths, chunksize=4)
+    finally:
+        # After a stop, what has not begun never begins.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _worker: Callable[[str], Found]
@@ -98,6 +111,7 @@ _worker: Callable[[str], Found]
 
 def _start_worker(recipe: Face, folder: Path) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that shows the bar
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     detect = make_detector(recipe)
@@ -145,8 +159,11 @@ def _store_faces(path: str, detect: Detect, recipe: Face, folder: Path) -> Found
                 "box": _rounded(face.box),
                 "landmarks": None if face.landmarks is None else _rounded(face.landmarks),
                 "confidence": face.confidence,
-                "source_box": _rounded(detection.box),
-                "source_size": [image.shape[1], image.shape[0]],
+                "media_box": _rounded(detection.box),
+                "media_landmarks": (
+                    None if detection.landmarks is None else _rounded(detection.landmarks)
+                ),
+                "media_size": [image.shape[1], image.shape[0]],
             }
         )
     # Last, so that a record speaks only of crops that are there, and whole.

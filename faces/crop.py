@@ -44,9 +44,10 @@ def network_crop(
 ) -> np.ndarray:
     """What the network sees: uint8 RGB [height, width, 3].
 
-    The square around `box` with `margin` (`30%` of the box or `50px` of the stored crop) on each
-    side, moved and shrunk to stay inside the picture, never padded: a padded border would be a
-    mark that has nothing to do with the face. Without a box the whole picture is taken.
+    image: a stored crop (or a picture) with `box` in its pixels. The square around the box with
+    `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut, moved and shrunk
+    to stay inside the picture, never padded: a padded border would be a mark that has nothing to
+    do with the face. Without a box the whole picture is taken.
     """
     if box is not None:
         amount, unit = parse_margin(margin)

@@ -52,9 +52,13 @@ def _mtcnn(recipe: Face, device: torch.device) -> Detect:
     # Zhang et al. 2016, the weights of facenet-pytorch.
     from facenet_pytorch import MTCNN
 
-    network = MTCNN(
-        min_face_size=recipe.min_size, thresholds=recipe.thresholds, keep_all=True, device=device
-    )
+    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they load theirs
+        network = MTCNN(
+            min_face_size=recipe.min_size,
+            thresholds=recipe.thresholds,
+            keep_all=True,
+            device=device,
+        )
 
     def find(image: np.ndarray) -> list[Detection]:
         if min(image.shape[:2]) < recipe.min_size:

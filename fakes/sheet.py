@@ -1,6 +1,6 @@
 """A sheet of self-made fakes beside their reals, to look at before training on them.
 
-    python -m fakes.sheet data/portraits/faces --out sheet.png --count 30 --fakes.scale_max 0.8
+    python -m fakes.sheet data/portraits/faces --out sheet.png --fakes.type warp --count 30
 
 Takes a folder of stored faces or any pictures with a face; each pair shows the real on the left.
 """
@@ -13,8 +13,9 @@ import numpy as np
 from faces.crop import network_crop
 from faces.detector import make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
-from fakes.warp import warp
-from flags import Sheet, parse
+from fakes import NoFake, make_pair
+from flags import Sheet
+from settings import parse
 from utils import UserError, run_command
 
 TILE, COLUMNS = 160, 5
@@ -26,6 +27,8 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
     config = parse(Sheet, argv[1:], __doc__ or "")
+    if config.fakes.type == "none":
+        raise UserError("fakes.type is none: name a recipe, as --fakes.type warp")
     detect = make_detector(config.face)
     pairs: list[np.ndarray] = []
     for number, path in enumerate(sorted(Path(argv[0]).rglob("*"))):
@@ -33,18 +36,15 @@ def main(argv: list[str]) -> int:
             break
         if path.suffix.lower() not in SUFFIXES:
             continue
+        random = np.random.default_rng([config.seed, number])
         try:
             image = read_image(path)
-        except UnreadableImage as error:
+            for face in detect(image)[:1]:
+                both = make_pair(image, face.box, face.landmarks, random, config.fakes)
+                views = [network_crop(i, face.box, config.face.margin, TILE, TILE) for i in both]
+                pairs.append(np.concatenate(views, axis=1))
+        except (UnreadableImage, NoFake) as error:
             print(f"{path}: {error}", file=sys.stderr)
-            continue
-        for face in detect(image)[:1]:
-            random = np.random.default_rng([config.seed, number])
-            fake = warp(image, face.box, random, config.fakes)
-            both = [
-                network_crop(i, face.box, config.face.margin, TILE, TILE) for i in (image, fake)
-            ]
-            pairs.append(np.concatenate(both, axis=1))
     if not pairs:
         raise UserError(f"{argv[0]}: no picture with a face")
     count = len(pairs)

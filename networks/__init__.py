@@ -4,8 +4,7 @@ A file defines
     VARIANTS                  names of its sizes, the first is the default
     backbone(options)         -> the timm or torchvision network with its head
     heatmap_layer(backbone)   -> the layer that Grad-CAM reads
-and, if its weights do not come through timm, `packaged_weights(variant)`. A file of your own
-dropped into this folder is found by its name.
+A file of your own dropped into this folder is found by its name.
 """
 
 import difflib
@@ -18,7 +17,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from flags import Model
+from flags import InputSize, Model
 from utils import UserError
 
 PARTS = ("VARIANTS", "backbone", "heatmap_layer")
@@ -37,6 +36,8 @@ class Options:
     in_channels: int
     dropout_rate: float
     pretrained: bool
+    height: int
+    width: int
 
 
 class Detector(nn.Module):
@@ -91,21 +92,56 @@ class Detector(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def build(name: str, model: Model, num_outputs: int, dropout_rate: float) -> Detector:
+def build(
+    name: str,
+    model: Model,
+    num_outputs: int,
+    dropout_rate: float,
+    size: InputSize | None = None,
+) -> Detector:
     """Build the network `name` (a file of this folder) for `num_outputs` classes.
+
+    size: of the pictures it will see, where the network must know (224 px unless given).
 
     Raises UserError for an unknown name or variant (with those that exist), and where pretrained
     weights cannot be had.
     """
     module = find(name)
     variant = variant_of(name, model)
-    options = Options(variant, num_outputs, model.in_channels, dropout_rate, model.pretrained)
-    backbone = module.backbone(options)
-    if not model.init_weights and not model.pretrained:
-        reset_to_layer_defaults(backbone)
-    mean, std = input_statistics(backbone, model.in_channels)
-    weights = getattr(backbone, "weights_from", "random")
-    return Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)
+    size = size or InputSize()
+    options = Options(
+        variant=variant,
+        num_outputs=num_outputs,
+        in_channels=model.in_channels,
+        dropout_rate=dropout_rate,
+        pretrained=model.pretrained,
+        height=size.height,
+        width=size.width,
+    )
+    try:
+        backbone = module.backbone(options)
+        if not model.init_weights and not model.pretrained:
+            reset_to_layer_defaults(backbone)
+        mean, std = input_statistics(backbone, model.in_channels)
+        weights = getattr(backbone, "weights_from", "random")
+        network = Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)
+        pictures = torch.zeros(2, model.in_channels, size.height, size.width)
+        with torch.no_grad():
+            shape = tuple(network.eval()(pictures).shape)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"networks/{name}.py does not work: {_words(error)}") from error
+    if shape != (2, num_outputs):
+        raise UserError(
+            f"networks/{name}.py answers {shape} for two pictures, expected (2, {num_outputs})"
+        )
+    return network.train()
+
+
+def _words(error: Exception) -> str:
+    """An error of somebody's file in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def variant_of(name: str, model: Model) -> str:
@@ -120,7 +156,10 @@ def variant_of(name: str, model: Model) -> str:
 def find(name: str) -> ModuleType:
     """The module of networks/NAME.py; an unknown name lists the known ones."""
     if name in known_networks():
-        module = importlib.import_module(f"networks.{name}")
+        try:
+            module = importlib.import_module(f"networks.{name}")
+        except Exception as error:  # a user's own file may fail in any way
+            raise UserError(f"networks/{name}.py cannot be imported: {_words(error)}") from error
         missing = [part for part in PARTS if not hasattr(module, part)]
         if missing:
             raise UserError(f"networks/{name}.py does not define {', '.join(missing)}")

@@ -3,13 +3,14 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from metrics import FAKE, REAL
+from metrics import FAKE, REAL, THRESHOLD, called
 from networks import Detector
 
 BATCH = 16
@@ -26,7 +27,8 @@ class Choice:
 
 
 def choose(labels: np.ndarray, scores: np.ndarray, count: int, seed: int = 0) -> list[Choice]:
-    """At most `count` rows: a third most wrong, a third most certain and right, the rest random.
+    """At most `count` rows: a third most wrong, a third most certain and right (fakes and reals by
+    turns), the rest random.
 
     labels: [n], 0 or 1 (-1: unknown, then nothing is wrong or right). scores: [n], NaN where a
     row has none. No row is chosen twice; fewer mistakes leave more room for random rows.
@@ -35,9 +37,12 @@ def choose(labels: np.ndarray, scores: np.ndarray, count: int, seed: int = 0) ->
     known = usable & (labels >= 0)
     distance = np.where(known, np.abs(scores - labels), np.nan)
     by_distance = np.argsort(np.where(known, distance, np.inf), kind="stable")[: int(known.sum())]
-    is_right = (scores >= 0.5) == (labels == FAKE)
-    right = [int(i) for i in by_distance if is_right[i]]
-    wrong = [int(i) for i in by_distance[::-1] if not is_right[i]]
+    is_right = (scores >= THRESHOLD) == (labels == FAKE)
+    certain = [int(i) for i in by_distance if is_right[i]]
+    # Fakes and reals by turns: the most certain of all may be of one class.
+    sides = ([i for i in certain if labels[i] == c] for c in (FAKE, REAL))
+    right = [i for pair in zip_longest(*sides) for i in pair if i is not None]
+    wrong = mistakes(labels, scores)
     third = max(1, count // 3)
     chosen = [Choice(i, "most wrong") for i in wrong[:third]]
     chosen += [Choice(i, "most certain and right") for i in right[:third]]
@@ -47,11 +52,19 @@ def choose(labels: np.ndarray, scores: np.ndarray, count: int, seed: int = 0) ->
     return (chosen + [Choice(rest[i], "random") for i in sorted(random)])[:count]
 
 
+def mistakes(labels: np.ndarray, scores: np.ndarray) -> list[int]:
+    """Rows that were called wrongly, the furthest from the truth first."""
+    known = np.isfinite(scores) & (labels >= 0)
+    wrong = known & ((scores >= THRESHOLD) != (labels == FAKE))
+    distance = np.where(wrong, np.abs(scores - labels), -1.0)
+    return [int(i) for i in np.argsort(-distance, kind="stable")[: int(wrong.sum())]]
+
+
 def heatmaps(network: Detector, pictures: torch.Tensor, scores: np.ndarray) -> np.ndarray:
     """Grad-CAM (Selvaraju et al., ICCV 2017) for the class that each picture was called.
 
     pictures: uint8 [n, channels, height, width] on the network's device. scores: [n], 0..1; from
-    0.5 on the map shows what speaks for FAKE, below what speaks for REAL. Returns float
+    THRESHOLD on the map shows what speaks for FAKE, below what speaks for REAL. Returns float
     [n, height, width], 0..1, each scaled to its own maximum.
     """
     from pytorch_grad_cam import GradCAM
@@ -60,7 +73,7 @@ def heatmaps(network: Detector, pictures: torch.Tensor, scores: np.ndarray) -> n
     with GradCAM(model=network.eval(), target_layers=[network.heatmap_layer]) as cam:
         for start in range(0, len(pictures), BATCH):
             part = slice(start, start + BATCH)
-            targets = [_margin_towards(FAKE if s >= 0.5 else REAL) for s in scores[part]]
+            targets = [_margin_towards(FAKE if s >= THRESHOLD else REAL) for s in scores[part]]
             with torch.enable_grad(), warnings.catch_warnings():
                 # Its hooks warn about inputs that need no gradient, which is as it should be.
                 warnings.simplefilter("ignore")
@@ -79,21 +92,19 @@ def draw(picture: np.ndarray, heatmap: np.ndarray, label: int, score: float) -> 
     pair = np.concatenate([picture, overlay], axis=1)
     sheet = Image.new("RGB", (max(pair.shape[1], 300), pair.shape[0] + TEXT_HEIGHT), "white")
     sheet.paste(Image.fromarray(pair), (0, TEXT_HEIGHT))
-    called = "FAKE" if score >= 0.5 else "REAL"
-    right = label < 0 or (label == FAKE) == (score >= 0.5)
+    right = label < 0 or (label == FAKE) == (score >= THRESHOLD)
     first, second = caption(label, score).split("\n")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     pen.text((4, 3), first, fill="black" if right else "#B00000", font=font)
-    pen.text((4, 23), f"{second}: bright speaks for {called}", fill="#444444", font=font)
+    pen.text((4, 23), f"{second}: bright speaks for {called(score)}", fill="#444444", font=font)
     return np.asarray(sheet)
 
 
 def caption(label: int, score: float) -> str:
     """What is true, what it was called, with which score; two lines."""
     truth = {REAL: "a real face", FAKE: "a fake"}.get(label, "a face of unknown label")
-    called = "FAKE" if score >= 0.5 else "REAL"
-    wrong = label >= 0 and (label == FAKE) != (score >= 0.5)
-    return f"{truth}, called {called}{' (wrong)' if wrong else ''}\nfake score {score:.3f}"
+    wrong = label >= 0 and (label == FAKE) != (score >= THRESHOLD)
+    return f"{truth}, called {called(score)}{' (wrong)' if wrong else ''}\nfake score {score:.3f}"
 
 
 def sheet(pictures: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:

@@ -14,11 +14,11 @@ import skimage.data
 from faces.crop import square_inside
 from faces.detector import make_detector
 from faces.image import write_image
-from fakes.warp import warp
-from flags import Face, Fakes
+from fakes import make_pair
+from flags import Face, Fakes, Warp
 
 HERE = Path(__file__).parent
-FAKES = {"fake.jpg": (1, Fakes(scale_max=0.8)), "fake2.jpg": (2, Fakes(scale_min=1.2))}
+FAKES = {"fake.jpg": (1, Warp(scale_max=0.8)), "fake2.jpg": (2, Warp(scale_min=1.2))}
 """Name -> seed and settings: shrunk before the blur, and enlarged, which leaves fewer traces."""
 
 CLIP_SIDE, CLIP_FRAMES, CLIP_RATE = 256, 48, 24
@@ -29,7 +29,9 @@ def main() -> None:
     (face,) = make_detector(Face())(portrait)
     write_image(HERE / "real.jpg", portrait)
     for name, (seed, settings) in FAKES.items():
-        fake = warp(portrait, face.box, np.random.default_rng(seed), settings)
+        recipe = Fakes(type="warp", warp=settings)
+        random = np.random.default_rng(seed)
+        _, fake = make_pair(portrait, face.box, face.landmarks, random, recipe)
         write_image(HERE / name, fake)
     write_clip(HERE / "clip.mp4", portrait, face.box)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import manifest
-from faces.image import read_image
+from faces.image import UnreadableImage, read_image
 from utils import UserError, sha256_file
 
 FOLDER = Path("static/static/avatars")
@@ -29,7 +29,7 @@ def index(root: str = "") -> pd.DataFrame:
     if not files:
         raise UserError(f"{folder}: looked for the portraits' .jpg files and found none")
     unique = {sha256_file(file): file for file in reversed(files)}.values()
-    kept = [file for file in sorted(unique) if _is_large_and_coloured(read_image(file))]
+    kept = [file for file in sorted(unique) if _is_wanted(file)]
     rows = pd.DataFrame(
         {
             "path": [str(file.absolute()) for file in kept],
@@ -51,7 +51,11 @@ def _installed() -> Path:
     return Path(package.origin).parent / FOLDER
 
 
-def _is_large_and_coloured(image: np.ndarray) -> bool:
+def _is_wanted(file: Path) -> bool:
+    try:
+        image = read_image(file)
+    except UnreadableImage:
+        return True  # whoever reads the rows finds it, names it and counts it
     red, green, blue = (image[..., channel].astype(int) for channel in range(3))
     colour = np.abs(red - green).mean() + np.abs(green - blue).mean()
     return bool(min(image.shape[:2]) >= MIN_SIDE and colour >= MIN_COLOUR)

@@ -16,12 +16,21 @@ import torch
 
 import checkpoint
 import manifest
-from checkpoint import KEYS, ROWS_FILE, contradictions, network_of, overlap, row_hashes
+from checkpoint import (
+    INNER_KEYS,
+    KEYS,
+    ROWS_FILE,
+    contradictions,
+    network_of,
+    overlap,
+    refuse_same_pictures,
+    row_hashes,
+)
 from flags import Config, Data, Face, InputSize, Model
 from manifest import FAKE, REAL
-from metrics import Thresholds
+from metrics import NO_THRESHOLDS, Thresholds
 from networks import build
-from utils import UserError
+from utils import UserError, sha256_text
 
 CONFIG = Config(
     network="EfficientNetLite",
@@ -33,7 +42,14 @@ CONFIG = Config(
 PICTURES = torch.randint(
     0, 256, (2, 3, 64, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
 )
-LIMITS = Thresholds(threshold=0.41, t_low=0.2, t_high=0.8, data="40 validation faces of here.csv")
+LIMITS = Thresholds(
+    threshold=0.41,
+    t_low=0.2,
+    t_high=0.8,
+    data="40 validation faces of here.csv",
+    unit="track",
+    temperature=1.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +72,15 @@ def state(network) -> dict:
         "history": [{"epoch": 3, "valid_loss": 0.51234, "valid_auc": 0.91, "lr": 1e-4}],
         "best": {"epoch": 2, "valid_loss": 0.4321},
         "data": {"train": "faces/manifest.csv", "valid": LIMITS.data, "rows": "abc"},
-        "training": {"batch": 0, "sums": torch.zeros(5, dtype=torch.float64)},
+        "training": {
+            "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}},
+            "scheduler": {},
+            "scaler": {},
+            "random": {"torch": torch.get_rng_state()},
+            "batch": 0,
+            "lr": 1e-4,
+            "sums": torch.zeros(5, dtype=torch.float64),
+        },
         "versions": {"torch": "2.15.0", "timm": "1.0"},
     }
 
@@ -70,7 +94,9 @@ def file(state, tmp_path_factory) -> Path:
 
 def plain(**changes) -> dict:
     """A small state with all keys."""
-    return {key: {} for key in KEYS} | {"format": 1, "weights": {"w": torch.ones(3)}} | changes
+    groups = {group: dict.fromkeys(inner, 0) for group, inner in INNER_KEYS.items()}
+    given = {"format": 1, "weights": {"w": torch.ones(3)}} | changes
+    return {key: {} for key in KEYS} | groups | given
 
 
 def refused(path: Path) -> str:
@@ -89,11 +115,15 @@ def test_everything_comes_back(file, state):
     assert set(read) == set(KEYS) == set(state)
     for key in set(KEYS) - {"weights", "training"}:
         assert read[key] == state[key], key
+    assert all(set(inner) <= set(state[group]) for group, inner in INNER_KEYS.items())
+    assert read["training"].keys() == state["training"].keys()
     assert read["weights"].keys() == state["weights"].keys()
     assert all(torch.equal(read["weights"][k], v) for k, v in state["weights"].items())
     assert read["labels"] == {"real": REAL, "fake": FAKE}
     assert checkpoint.thresholds_of(read) == LIMITS
     assert Config.model_validate(read["config"]) == CONFIG
+    assert read["rule"] == "mean"
+    assert {"unit", "temperature"} < set(read["thresholds"])
 
 
 def test_the_network_comes_back_to_the_bit(file, network):
@@ -103,6 +133,53 @@ def test_the_network_comes_back_to_the_bit(file, network):
         assert torch.equal(read(PICTURES), network(PICTURES))
     assert read.normalisation == {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
     assert read.weights_from == network.weights_from
+
+
+def test_thresholds_that_cross_bound_what_is_inconclusive_too(state, tmp_path):
+    crossed = state["thresholds"] | {"t_low": 0.7, "t_high": 0.3}
+    checkpoint.save(tmp_path / "best.pth", state | {"thresholds": crossed})
+    assert "between 0.3000 and 0.7000" in checkpoint.describe(tmp_path / "best.pth")
+
+
+@pytest.mark.parametrize("config", [{}, {"network": "Gone", "later": {"key": [1]}, "model": 3}])
+def test_a_network_is_built_from_the_frozen_description_alone(state, network, config):
+    """Keys of a configuration may change their names in later versions."""
+    read = network_of(state | {"config": config})
+    with torch.no_grad():
+        assert torch.equal(read(PICTURES), network(PICTURES))
+    assert contradictions(state | {"config": config}, CONFIG) == []
+
+
+def test_a_network_is_built_for_the_size_it_was_trained_with(state, monkeypatch):
+    seen = []
+
+    def build_it(*arguments):
+        seen.append(arguments)
+        return build(*arguments)
+
+    monkeypatch.setattr(checkpoint, "build", build_it)
+    network_of(state)
+    ((name, model, outputs, _, size),) = seen
+    assert (name, model.variant, model.in_channels, outputs) == ("EfficientNetLite", "0", 3, 2)
+    assert not model.pretrained and size == CONFIG.input_size
+
+
+def test_weights_of_another_network_are_refused_in_one_sentence(state):
+    about = state["network"] | {"name": "ResNet", "variant": "18"}
+    with pytest.raises(UserError, match=r"do not fit networks/ResNet\.py: ") as caught:
+        network_of(state | {"network": about})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_thresholds_of_other_versions(state):
+    def limits(**changes):
+        return checkpoint.thresholds_of({"thresholds": vars(LIMITS) | changes})
+
+    assert limits(later_field=[1, 2]) == LIMITS
+    older = {key: vars(LIMITS)[key] for key in ("threshold", "t_low", "t_high", "data")}
+    read = checkpoint.thresholds_of({"thresholds": older})
+    assert (read.threshold, read.data) == (0.41, LIMITS.data)
+    assert (read.unit, read.temperature) == ("face", 1.0)
 
 
 def test_a_network_needs_no_pretrained_weights_again(file, monkeypatch):
@@ -138,10 +215,8 @@ def test_describe_tells_a_person(file, network):
 
 
 def test_describe_before_the_first_validation_and_without_faces(state, tmp_path):
-    nan = float("nan")
-    limits = {"threshold": nan, "t_low": nan, "t_high": nan, "data": "no validation yet"}
     early = state | {
-        "thresholds": limits,
+        "thresholds": vars(NO_THRESHOLDS),
         "history": [],
         "best": {"epoch": 0, "valid_loss": float("inf")},
         "crop": state["crop"] | {"faces": False},
@@ -149,6 +224,12 @@ def test_describe_before_the_first_validation_and_without_faces(state, tmp_path)
     checkpoint.save(tmp_path / "early.pth", early)
     text = checkpoint.describe(tmp_path / "early.pth")
     assert "no validation yet" in text and "pictures taken whole" in text
+
+
+def test_a_configuration_of_a_later_version_is_described_as_it_stands(state, tmp_path):
+    later = {"zoo": {"animals": 3}, "network": "EfficientNetLite"}
+    checkpoint.save(tmp_path / "later.pth", state | {"config": later})
+    assert "zoo:\n     animals: 3" in checkpoint.describe(tmp_path / "later.pth")
 
 
 def test_the_command_describes_one_file(file, capsys):
@@ -253,6 +334,31 @@ def test_other_contents_are_refused(content, message, tmp_path):
     assert message in refused(tmp_path / "best.pth")
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_a_checkpoint_without_a_key_is_refused_with_its_name(key, tmp_path):
+    torch.save({k: v for k, v in plain().items() if k != key}, tmp_path / "best.pth")
+    message = refused(tmp_path / "best.pth")
+    if key not in ("format", "weights"):
+        assert f"incomplete, without {key}" in message
+
+
+@pytest.mark.parametrize(
+    ("group", "key"), [(group, key) for group, inner in INNER_KEYS.items() for key in inner]
+)
+def test_a_group_without_a_key_is_refused_with_its_name(group, key, tmp_path):
+    state = plain()
+    del state[group][key]
+    torch.save(state, tmp_path / "best.pth")
+    assert refused(tmp_path / "best.pth").endswith(f"incomplete, without {group}.{key}")
+
+
+@pytest.mark.parametrize("value", [None, 3, [1, 2], "text", torch.ones(3)], ids=repr)
+@pytest.mark.parametrize("group", INNER_KEYS)
+def test_a_group_that_is_none_is_refused_with_its_name(group, value, tmp_path):
+    torch.save(plain(**{group: value}), tmp_path / "best.pth")
+    assert group in refused(tmp_path / "best.pth").split("best.pth", 1)[1]
+
+
 # ---------------------------------------------------------------------------------- files
 
 
@@ -269,6 +375,16 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
         checkpoint.save(path, plain(epoch=2))
     assert checkpoint.load(path)["epoch"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pth"]
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"last\.pth cannot be written .*disk full"):
+        checkpoint.save(tmp_path / "last.pth", plain())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_first_save_that_fails_leaves_nothing(tmp_path):
@@ -296,6 +412,29 @@ def test_a_checkpoint_gets_a_second_name(tmp_path, monkeypatch, links):
     # What is saved anew under the first name is another file: best stays what it was.
     checkpoint.save(second, plain(epoch=9))
     assert checkpoint.load(best)["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "adopted"),
+    [
+        ({"0002": 2, "0003": 3, "best": 2}, "0002"),
+        ({"0003": 3, "best": 2}, "best"),
+        ({"0002": 7, "best": 2}, "best"),  # another run's
+        ({"0003": 3, "best": 5}, None),  # the run went on since, and found a better one
+        ({"0003": 3}, None),
+    ],
+)
+def test_a_run_that_goes_on_elsewhere_takes_its_best_along(tmp_path, files, adopted):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for name, epoch in files.items():
+        checkpoint.save(old / f"{name}.pth", plain(epoch=epoch))
+    new.mkdir()
+    state = plain(best={"epoch": 2, "valid_loss": 0.5}, epoch=3)
+    checkpoint.adopt_best(state, old / "0003.pth", new)
+    taken = [file.name for file in new.iterdir()]
+    assert taken == ([] if adopted is None else ["best.pth"])
+    if adopted:
+        assert (new / "best.pth").read_bytes() == (old / f"{adopted}.pth").read_bytes()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes of POSIX")
@@ -349,11 +488,29 @@ def test_each_contradiction_is_one_line(state, change, lines):
     assert contradictions(state, CONFIG.model_copy(update=change)) == lines
 
 
+def test_what_the_frozen_keys_say_counts_and_not_the_configuration(state):
+    other = state | {"input": state["input"] | {"height": 99}, "config": {}}
+    assert contradictions(other, CONFIG) == ["input_size.height: trained with 99, configured 64"]
+    other = state | {"crop": state["crop"] | {"grow": 3.0, "later_setting": 1}}
+    assert contradictions(other, CONFIG) == ["face.grow: trained with 3.0, configured 2.0"]
+    # An older checkpoint says nothing of a setting that is new: that is no contradiction.
+    older = {key: value for key, value in state["crop"].items() if key != "detect_size"}
+    assert contradictions(state | {"crop": older}, CONFIG) == []
+
+
+def test_an_unnamed_variant_means_the_checkpoints(state):
+    large = state | {"network": state["network"] | {"variant": "4"}}
+    assert contradictions(large, CONFIG) == []
+    assert contradictions(large, CONFIG.model_copy(update={"model": Model(variant="0")})) == [
+        "model.variant: trained with '4', configured '0'"
+    ]
+
+
 # -------------------------------------------------------------------------------- overlap
 
 
 def table(*rows: dict) -> pd.DataFrame:
-    return pd.DataFrame(rows).reindex(columns=list(manifest.COLUMNS), fill_value="").fillna("")
+    return pd.DataFrame([dict.fromkeys(manifest.COLUMNS, "") | row for row in rows])
 
 
 @pytest.fixture
@@ -366,76 +523,192 @@ def picture(tmp_path):
     return write
 
 
+TRAINED = [
+    {
+        "path": "a.png",
+        "label": REAL,
+        "box": "1.00 2.00 3.00 4.00",
+        "identity": "id0",
+        "video": "v0",
+        "source": "ff",
+        "media": "film.jpg",
+    },
+    {
+        "path": "b.png",
+        "label": FAKE,
+        "identity": "id1",
+        "source_identity": "id2",
+        "video": "v1",
+        "source_video": "v2",
+        "source": "ff",
+        "source_path": "original.png",
+    },
+    {"path": "c.png", "label": REAL, "identity": "id7"},
+]
+"""What a checkpoint was trained on; the last row validates."""
+
+NAMED = {"path", "source_path", "media", "identity", "source_identity", "video", "source_video"}
+
+
 @pytest.fixture
 def beside(tmp_path, picture) -> Path:
     """A checkpoint's place, with the list of the rows that it was trained on."""
-    rows = table(
-        {"path": picture("a.png"), "label": REAL, "identity": "id0", "video": "v0", "source": "ff"},
-        {
-            "path": picture("b.png"),
-            "label": FAKE,
-            "identity": "id1",
-            "source": "ff",
-            "source_path": picture("original.png"),
-        },
-        {"path": picture("c.png"), "label": REAL, "identity": "id7"},
-    )
-    hashes = row_hashes(rows.assign(split=["train", "train", "val"]))
-    assert "id0" not in hashes.to_csv() and "a.png" not in hashes.to_csv()
-    hashes.to_csv(tmp_path / ROWS_FILE, index=False)
+    for row in TRAINED:
+        for column in ("path", "source_path", "media"):
+            if column in row:
+                picture(row[column])
+    where = {"path", "source_path", "media"}
+    rows = [{k: str(tmp_path / v) if k in where else v for k, v in r.items()} for r in TRAINED]
+    text = row_hashes(table(*rows).assign(split=["train", "train", "val"]))
+    (tmp_path / ROWS_FILE).write_text(text, encoding="utf-8", newline="\n")
     return tmp_path / "best.pth"
 
 
-def test_other_people_do_not_overlap(beside, picture):
+@pytest.fixture
+def shared(beside):
+    """A function: rows -> what they share with those of the checkpoint `beside`."""
+    text = (beside.parent / ROWS_FILE).read_text(encoding="utf-8")
+    state = {"data": {"rows": sha256_text(text)}}
+    return lambda rows: overlap(beside, state, rows)
+
+
+def test_the_list_names_nobody_and_says_all(beside):
+    text = (beside.parent / ROWS_FILE).read_text(encoding="utf-8")
+    first, *lines = text.splitlines()
+    assert first == (
+        "split,label,box,content,original,media,video,source_video,identity,source_identity"
+    )
+    cells = [line.split(",") for line in lines]
+    assert [row[:3] for row in cells] == [
+        ["train", "0", "1.00 2.00 3.00 4.00"],
+        ["train", "1", ""],
+        ["val", "0", ""],
+    ]
+    filled = [[bool(cell) for cell in row[3:]] for row in cells]
+    assert filled == [
+        [True, False, True, True, False, True, False],
+        [True, True, False, True, True, True, True],
+        [True, False, False, False, False, True, False],
+    ]
+    for row in TRAINED:
+        assert not any(str(value) in text for key, value in row.items() if key in NAMED)
+
+
+def test_other_people_do_not_overlap(shared, picture):
     rows = table(
         {"path": picture("x.png"), "label": REAL, "identity": "id9", "video": "v9", "source": "ff"},
         {"path": picture("y.png"), "label": FAKE},  # nothing is known of it
+        # One name of a person and of a film are two things.
+        {"path": picture("z.png"), "identity": "v0", "video": "id0", "source": "ff"},
     )
-    assert overlap(beside, rows) == []
+    assert shared(rows) == []
 
 
 @pytest.mark.parametrize("name", ["a.png", "b.png", "c.png"])
-def test_the_same_content_under_another_name(beside, picture, name):
+def test_the_same_content_under_another_name(shared, picture, name):
     rows = table({"path": picture("renamed.png", name), "label": REAL})
-    (line,) = overlap(beside, rows)
-    assert line.startswith("1 rows share a picture or its original") and "renamed.png" in line
+    (line,) = shared(rows)
+    assert line.startswith("1 rows share a picture, or its original, with it")
+    assert "renamed.png" in line
 
 
-def test_the_same_person_within_a_source(beside, picture):
-    new = {"path": picture("x.png"), "label": REAL, "identity": "id0"}
-    (line,) = overlap(beside, table(new | {"source": "ff"}))
+@pytest.mark.parametrize("column", ["identity", "source_identity"])
+def test_the_same_person_within_a_source(shared, picture, column):
+    new = {"path": picture("x.png"), "label": REAL, "source": "ff"}
+    for name in ("id0", "id1", "id2"):
+        (line,) = shared(table(new | {column: name}))
+        assert "share an identity" in line
+        assert shared(table(new | {column: name, "source": "celeb"})) == []
+        assert shared(table(new | {column: name, "source": ""})) == []
+    assert shared(table(new | {column: "id7"})) == []
+    (line,) = shared(table(new | {column: "id7", "source": ""}))
     assert "identity" in line
-    assert overlap(beside, table(new | {"source": "celeb"})) == []
-    assert overlap(beside, table(new | {"source": ""})) == []
-    (line,) = overlap(beside, table(new | {"identity": "id7"}))
-    assert "identity" in line
 
 
-def test_the_same_video_within_a_source(beside, picture):
-    new = {"path": picture("x.png"), "label": REAL, "video": "v0"}
-    (line,) = overlap(beside, table(new | {"source": "ff"}))
-    assert "video" in line
-    assert overlap(beside, table(new | {"source": "celeb"})) == []
+@pytest.mark.parametrize("column", ["video", "source_video"])
+def test_the_same_video_within_a_source(shared, picture, column):
+    new = {"path": picture("x.png"), "label": REAL, "source": "ff"}
+    for name in ("v0", "v1", "v2"):
+        (line,) = shared(table(new | {column: name}))
+        assert "share a video" in line
+        assert shared(table(new | {column: name, "source": "celeb"})) == []
 
 
-def test_a_fake_whose_original_was_trained_on_and_the_other_way_round(beside, picture, tmp_path):
-    new = {"path": picture("x.png"), "label": FAKE, "source_path": str(tmp_path / "a.png")}
-    assert "original" in overlap(beside, table(new))[0]
-    sibling = new | {"source_path": str(tmp_path / "original.png")}
-    assert "original" in overlap(beside, table(sibling))[0]
-    real = {"path": str(tmp_path / "original.png"), "label": REAL}
-    assert "original" in overlap(beside, table(real))[0]
+@pytest.mark.parametrize("column", ["path", "source_path", "media"])
+@pytest.mark.parametrize("name", ["a.png", "original.png", "film.jpg"])
+def test_a_picture_its_original_and_where_it_was_cut_from_are_one(
+    shared, picture, tmp_path, column, name
+):
+    """A fake whose original was trained on, another face of the same photo, and so on."""
+    new = {"path": picture("x.png"), "label": FAKE} | {column: str(tmp_path / name)}
+    (line,) = shared(table(new))
+    assert "original" in line
 
 
-def test_every_kind_of_overlap_is_told_with_its_number(beside, picture, tmp_path):
+def test_every_kind_of_overlap_is_told_with_its_number(shared, picture, tmp_path):
     rows = table(
         {"path": str(tmp_path / "a.png"), "label": REAL, "identity": "id0", "source": "ff"},
         {"path": picture("x.png"), "label": REAL, "identity": "id1", "source": "ff"},
+        {"path": picture("y.png"), "label": REAL, "video": "v1", "source": "ff"},
     )
-    picture_line, identity_line = overlap(beside, rows)
-    assert picture_line.startswith("1 rows") and identity_line.startswith("2 rows")
+    picture_line, video_line, identity_line = shared(rows)
+    assert picture_line.startswith("1 rows share a picture") and "a.png" in picture_line
+    assert video_line.startswith("1 rows share a video") and "y.png" in video_line
+    assert identity_line.startswith("2 rows share an identity")
 
 
-def test_without_the_list_nobody_knows(tmp_path, picture):
-    with pytest.raises(FileNotFoundError):
-        overlap(tmp_path / "best.pth", table({"path": picture("x.png"), "label": REAL}))
+def test_without_the_list_nobody_knows(beside, shared, picture):
+    rows = table({"path": picture("x.png"), "label": REAL})
+    assert shared(rows) == []
+    (beside.parent / ROWS_FILE).unlink()
+    assert shared(rows) is None
+
+
+def test_the_list_of_another_run_says_nothing(beside, shared, tmp_path):
+    rows = table({"path": str(tmp_path / "a.png"), "label": REAL})
+    assert len(shared(rows)) == 1
+    assert overlap(beside, {"data": {"rows": "0" * 64}}, rows) is None
+    file = beside.parent / ROWS_FILE
+    text = file.read_text(encoding="utf-8")
+    file.write_text("".join(text.splitlines(keepends=True)[:-1]), encoding="utf-8", newline="\n")
+    assert shared(rows) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"split\n", b"\0"])
+def test_a_damaged_list_says_nothing(beside, shared, tmp_path, content):
+    (beside.parent / ROWS_FILE).write_bytes(content)
+    assert shared(table({"path": str(tmp_path / "a.png"), "label": REAL})) is None
+
+
+# ------------------------------------------------------------- training against validation
+
+
+def sides(*rows: dict) -> str:
+    """rows.csv of some rows whose files lie where they say."""
+    return row_hashes(table(*({"label": REAL} | row for row in rows)))
+
+
+def test_different_pictures_may_train_and_validate(picture):
+    a, b, c = picture("a.png"), picture("b.png"), picture("c.png")
+    refuse_same_pictures(
+        sides(
+            {"path": a, "split": "train", "source_path": c},
+            {"path": picture("again.png", "a.png"), "split": "train"},
+            {"path": b, "split": "val"},
+            {"path": "gone.png", "split": "train"},  # no content, no hash: nothing to compare
+            {"path": "gone too.png", "split": "val"},
+        )
+    )
+    refuse_same_pictures(sides({"path": a, "split": "train"}))
+
+
+@pytest.mark.parametrize("first", ["path", "source_path", "media"])
+@pytest.mark.parametrize("second", ["path", "source_path", "media"])
+def test_one_picture_on_both_sides_is_refused_under_whatever_names(picture, first, second):
+    names = {"train": picture("a.png", "one"), "val": picture("b.png", "one")}
+    rows = [
+        {"path": picture(f"{split}.png"), "split": split} | {column: names[split]}
+        for split, column in (("train", first), ("val", second))
+    ]
+    with pytest.raises(UserError, match=r"^1 pictures are in training and in validation"):
+        refuse_same_pictures(sides(*rows))

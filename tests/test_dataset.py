@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import dataset
 import manifest
-from dataset import Batch, EpochBatches, FaceDataset, Failure, RandomFaces, collate, make_loader
-from faces.image import write_image
+from dataset import Batch, EpochBatches, FaceDataset, RandomFaces, collate, make_loader
+from faces.image import read_image, write_image
+from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from utils import UserError
@@ -42,7 +43,9 @@ def rows(tmp_path_factory) -> pd.DataFrame:
     files = [str(folder / f"{i:02d}.png") for i in range(22)]
     for file in files:
         write_image(file, noise.integers(0, 256, (40, 40, 3), dtype=np.uint8))
-    return table(path=files, file=files, label=[REAL, FAKE] * 11, box="10 10 30 30")
+    # `box` is of the picture that a crop was cut from: nothing here may read it.
+    where = {"box": "90 90 95 99", "file_box": "10 10 30 30", "file_landmarks": ""}
+    return table(path=files, file=files, label=[REAL, FAKE] * 11, **where)
 
 
 def faces(rows: pd.DataFrame, **options) -> FaceDataset:
@@ -198,24 +201,51 @@ def test_a_real_and_its_fake_are_cut_from_the_same_place(rows):
     assert not torch.equal(fake, real)
 
 
+def test_a_fake_is_made_from_the_crops_own_box_and_points(rows, monkeypatch):
+    points = np.arange(10) + 0.5
+    known = rows.iloc[:3].assign(file_landmarks=[manifest.cell(points), manifest.cell(points), ""])
+    given = []
+
+    def make_pair(image, box, landmarks, random, settings):
+        given.append((box, landmarks, settings))
+        return image, 255 - image
+
+    monkeypatch.setattr(dataset, "make_pair", make_pair)
+    samples = faces(known, fakes=Fakes(type="warp", probability=1.0), augment=None)
+    plain = faces(known, fakes=None, augment=None)
+    for i in (0, 2):
+        picture, label, _ = samples[1, i]
+        assert label == FAKE
+        # The resize rounds, so the negative of a crop is the crop of the negative within one.
+        assert (picture.int() + plain[1, i][0] - 255).abs().max() <= 1
+    (box, landmarks, settings), (_, none, _) = given
+    assert box.tolist() == [10, 10, 30, 30] and settings == samples.fakes
+    assert landmarks.tolist() == points.reshape(5, 2).tolist() and none is None
+
+
 def test_what_cannot_be_a_sample_is_a_failure(rows, tmp_path):
     bad = rows.iloc[:4].copy()
     (tmp_path / "text.png").write_text("no picture")
     bad.loc[0, "file"] = str(tmp_path / "text.png")
     bad.loc[1, "file"] = str(tmp_path / "missing.png")
-    bad.loc[2, "box"] = ""
+    bad.loc[2, "file_box"] = ""
     samples = faces(bad, fakes=Fakes(type="warp", probability=1.0))
-    for i, reason in ((0, "not a picture"), (1, "No such file"), (2, "box")):
+    for i, kind, reason in (
+        (0, UNREADABLE, "not a picture"),
+        (1, UNREADABLE, "No such file"),
+        (2, NO_FAKE, "box"),
+    ):
         failure = samples[1, i]
         assert isinstance(failure, Failure)
         assert failure.path == rows["path"][i] and reason in failure.reason
+        assert failure.kind == kind
     batch = collate([samples[1, i] for i in range(4)])
     assert len(batch) == 1 and batch.rows.tolist() == [3]
     assert len(batch.failures) == 3
 
 
 def test_a_batch_of_failures_only_is_empty():
-    batch = collate([Failure("a", "gone"), Failure("b", "gone")])
+    batch = collate([Failure("a", UNREADABLE, "gone"), Failure("b", NO_FAKE, "gone")])
     assert isinstance(batch, Batch)
     assert len(batch) == 0 == len(batch.rows)
     assert [f.path for f in batch.failures] == ["a", "b"]
@@ -334,9 +364,9 @@ def photos(tmp_path) -> pd.DataFrame:
     return table(path=[str(tmp_path / f"{name}.png") for name in pictures], label=REAL)
 
 
-def located(rows, tmp_path, *, crop=True, max_bad=0.05, **face):
+def located(rows, tmp_path, *, crop=True, max_bad=0.05, detector="haar", **face):
     data = Data(crop=crop, cache=str(tmp_path / "cache"), max_bad=max_bad)
-    recipe = Face(detector="haar", **face)
+    recipe = Face(detector=detector, **face)
     return dataset.locate_faces(rows, data, recipe, CPU, progress=False)
 
 
@@ -347,7 +377,8 @@ def names(paths) -> list[str]:
 def test_without_crop_pictures_are_taken_whole(photos, tmp_path):
     rows, failures = located(photos.assign(box="1 1 9 9"), tmp_path, crop=False)
     assert rows["file"].tolist() == photos["path"].tolist()
-    assert set(rows["box"]) == {""} and failures == []
+    assert set(rows["file_box"]) == set(rows["file_landmarks"]) == {""} and failures == []
+    assert set(rows["box"]) == {"1 1 9 9"}  # what the manifest knows stays known
     assert not (tmp_path / "cache").exists()
     picture, _, _ = faces(rows, fakes=None, augment=None)[0, 0]
     half = faces(rows, fakes=None, augment=None)[0, 1][0]
@@ -357,16 +388,51 @@ def test_without_crop_pictures_are_taken_whole(photos, tmp_path):
 def test_faces_are_cut_and_the_faceless_named(photos, tmp_path):
     rows, failures = located(photos, tmp_path)
     assert names(rows["path"]) == ["two", "one"]
-    assert [(Path(f.path).stem, f.reason) for f in failures] == [("none", "no face found")]
+    (failure,) = failures
+    assert (failure.path, failure.kind) == (photos["path"][2], NO_FACE)
+    assert failure.reason == "no face found"
     assert all(Path(file).is_file() and "cache" in file for file in rows["file"])
-    assert all(len(manifest.numbers(box)) == 4 for box in rows["box"])
+    for column in ("box", "file_box"):
+        assert all(len(manifest.numbers(box)) == 4 for box in rows[column])
     assert len(faces(rows)) == 2 and not isinstance(faces(rows)[1, 0], Failure)
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "haar"])
+def test_a_face_is_known_in_the_picture_and_in_its_crop(photos, tmp_path, detector):
+    rows, _ = located(photos, tmp_path, select="all", detector=detector, format="png")
+    assert names(rows["path"]) == ["two", "two", "one"]
+    for row in rows.to_dict("records"):
+        views = []
+        for file, column in ((row["path"], "box"), (row["file"], "file_box")):
+            left, top, right, bottom = manifest.numbers(row[column]).round().astype(int)
+            views.append(read_image(file)[top:bottom, left:right].astype(int))
+        assert min(views[0].shape[:2]) > 50
+        np.testing.assert_array_equal(*views)  # the crop is at native resolution
+        points = [manifest.numbers(row[c]) for c in ("landmarks", "file_landmarks")]
+        if detector == "haar":
+            assert points == [None, None] and row["confidence"] == ""
+            continue
+        corners = [manifest.numbers(row[c])[:2] for c in ("box", "file_box")]
+        inside = [p.reshape(5, 2) - corner for p, corner in zip(points, corners, strict=True)]
+        np.testing.assert_allclose(*inside, atol=0.03)
+        assert 0.95 < float(row["confidence"]) <= 1
+
+
+def test_columns_of_a_face_are_those_of_the_manifest_and_our_own(photos, tmp_path):
+    rows, _ = located(photos.assign(camera="x"), tmp_path)
+    assert set(rows) == {*manifest.COLUMNS, *manifest.PRIVATE, "camera"}
+    assert set(rows["camera"]) == {"x"}
+    found = dataset.find_faces(photos["path"], Face(detector="haar"), tmp_path / "cache", CPU)
+    (columns,) = dataset.face_columns(found[photos["path"][1]])
+    assert set(columns) == {*manifest.PRIVATE, "box", "landmarks", "confidence"}
+    assert dataset.face_columns(found[photos["path"][2]]) == []
 
 
 def test_the_faceless_are_taken_whole_if_wanted(photos, tmp_path):
     rows, failures = located(photos, tmp_path, no_face="whole")
     assert names(rows["path"]) == ["two", "one", "none"] and failures == []
-    assert rows["file"][2] == photos["path"][2] and rows["box"][2] == ""
+    assert rows["file"][2] == photos["path"][2]
+    assert rows["box"][2] == rows["file_box"][2] == ""
 
 
 def test_every_face_of_a_photo_is_a_row(photos, tmp_path):
@@ -382,9 +448,11 @@ def test_rows_with_a_box_are_stored_faces(photos, tmp_path, monkeypatch):
         return {}
 
     monkeypatch.setattr(dataset, "find_faces", refuse)
-    rows, failures = located(photos.assign(box="1 2 30 40"), tmp_path)
+    points = "1 2 3 4 5 6 7 8 9 10"
+    rows, failures = located(photos.assign(box="1 2 30 40", landmarks=points), tmp_path)
     assert rows["file"].tolist() == photos["path"].tolist()
-    assert set(rows["box"]) == {"1 2 30 40"} and failures == []
+    assert set(rows["box"]) == set(rows["file_box"]) == {"1 2 30 40"} and failures == []
+    assert set(rows["landmarks"]) == set(rows["file_landmarks"]) == {points}
 
 
 def test_unreadable_pictures_are_named_or_stop_the_run(photos, tmp_path):
@@ -392,8 +460,9 @@ def test_unreadable_pictures_are_named_or_stop_the_run(photos, tmp_path):
     more = pd.concat([photos, table(path=[str(tmp_path / "letter.jpg")], label=FAKE)])
     rows, failures = located(more, tmp_path, max_bad=0.25)
     assert names(rows["path"]) == ["two", "one"]
-    assert sorted(names(f.path for f in failures)) == ["letter", "none"]
-    with pytest.raises(UserError, match=r"1 of 4 .*data\.max_bad = 0\.2 (.|\n)*letter\.jpg: not"):
+    kinds = {Path(f.path).stem: f.kind for f in failures}
+    assert kinds == {"letter": UNREADABLE, "none": NO_FACE}
+    with pytest.raises(UserError, match=r"1 of 4 .*max_bad = 0\.2 (.|\n)*letter\.jpg: not"):
         located(more, tmp_path, max_bad=0.2)
 
 

@@ -1,6 +1,8 @@
 """Pictures as they come, faces in them, crops of those, and the cache that finds them once."""
 
+import hashlib
 import io
+import json
 import random
 import shutil
 import struct
@@ -13,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -364,6 +367,12 @@ def test_boxes_are_in_the_pictures_pixels_where_the_search_shrank_it(detector, a
         assert (face.landmarks > FACE[:2] * 3).all() and (face.landmarks < FACE[2:] * 3).all()
 
 
+def test_making_a_detector_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    make_detector(Face())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_confidence_and_smallest_face_are_heeded(astronaut):
     assert make_detector(Face(confidence=1.0))(astronaut) == []
     assert make_detector(Face(detector="haar", min_size=200))(astronaut) == []
@@ -494,9 +503,35 @@ def test_faces_are_found_stored_and_reported(tmp_path, album):
     assert 0 < left < right < crop.shape[1] and 0 < top < bottom < crop.shape[0]
     assert crop.shape[0] == pytest.approx(2 * (bottom - top), abs=2)
     assert len(one["landmarks"]) == 10 and one["confidence"] > 0.99
+    assert set(one) == {
+        "file", "box", "landmarks", "confidence", "media_box", "media_landmarks", "media_size",
+    }  # fmt: skip
     assert found[wall].faces == () and not found[wall].failure
     assert "not a picture" in found[broken].failure and found[broken].faces == ()
     assert "No such file" in found[missing].failure
+
+
+@pytest.mark.parametrize("detector", ["mtcnn", "haar"])
+def test_a_record_says_where_the_face_was_in_the_picture(tmp_path, album, detector):
+    recipe = Face(detector=detector)
+    ((one,),) = [f.faces for f in find_faces(album[:1], recipe, tmp_path / "cache").values()]
+    (face,) = make_detector(recipe)(read_image(album[0]))
+    np.testing.assert_allclose(one["media_box"], face.box, atol=0.01)
+    assert one["media_size"] == [512, 512]
+    corners = [np.array(one[name][:2]) for name in ("media_box", "box")]
+    if detector == "haar":
+        assert one["media_landmarks"] is None is one["landmarks"]
+        return
+    np.testing.assert_allclose(one["media_landmarks"], face.landmarks.ravel(), atol=0.01)
+    points = [np.reshape(one[name], (5, 2)) for name in ("media_landmarks", "landmarks")]
+    np.testing.assert_allclose(points[0] - corners[0], points[1] - corners[1], atol=0.03)
+
+
+def test_the_size_of_a_picture_is_width_and_height(tmp_path, astronaut):
+    path = str(tmp_path / "high.png")
+    write_image(path, np.ascontiguousarray(astronaut[:, 100:400]))
+    found = find_faces([path], Face(detector="haar"), tmp_path / "cache", progress=False)
+    assert found[path].faces[0]["media_size"] == [300, 512]
 
 
 def test_a_second_call_searches_nothing(tmp_path, album, no_detector):
@@ -513,7 +548,7 @@ def test_the_cache_is_keyed_by_content(tmp_path, album, astronaut, no_detector):
     write_image(album[0], astronaut[:, ::-1])
     second = find_faces(album[:1], recipe, cache, progress=False)[album[0]]
     assert second.content != first.content
-    assert second.faces[0]["source_box"] != first.faces[0]["source_box"]
+    assert second.faces[0]["media_box"] != first.faces[0]["media_box"]
     no_detector()
     copy = str(shutil.copy(album[0], tmp_path / "another name.png"))
     assert find_faces([copy], recipe, cache, progress=False)[copy].faces == second.faces
@@ -545,6 +580,18 @@ def test_the_cache_is_keyed_by_recipe(tmp_path, album):
 )
 def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
     assert recipe_key(Face(**change)) != recipe_key(Face())
+
+
+def test_every_setting_of_a_face_decides_the_crop_or_is_applied_later():
+    assert {*faces.cache.DECIDING, "margin", "no_face"} == set(Face.model_fields)
+    assert recipe_key(Face(margin="10%", no_face="whole")) == recipe_key(Face())
+
+
+def test_records_of_the_first_version_are_not_taken_for_todays():
+    """They do not say where the face was in the picture."""
+    first = Face().model_dump(exclude={"margin", "no_face"})
+    old_key = hashlib.sha256(json.dumps(first, sort_keys=True).encode()).hexdigest()[:16]
+    assert recipe_key(Face()) != old_key
 
 
 @pytest.mark.parametrize("lost", ["*/*.json", "*/*.png"])
@@ -589,5 +636,5 @@ def test_many_pictures_are_searched_in_processes_with_the_same_result(
         mine, theirs = here[path], there[path]
         assert (mine.content, mine.failure) == (theirs.content, theirs.failure)
         for one, other in zip(mine.faces, theirs.faces, strict=True):
-            np.testing.assert_allclose(one["source_box"], other["source_box"], atol=0.05)
+            np.testing.assert_allclose(one["media_box"], other["media_box"], atol=0.05)
             np.testing.assert_array_equal(read_image(one["file"]), read_image(other["file"]))

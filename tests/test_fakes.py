@@ -1,4 +1,7 @@
-"""Face-warping artefacts: what a self-made fake changes, and what it must leave alone."""
+"""Self-made fakes: what a recipe changes, what it must leave alone, and what it cannot make."""
+
+import importlib
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -7,22 +10,88 @@ import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.warp import NoFaceRegion, warp
-from flags import Fakes
+import fakes.warp
+from fakes import NoFake, make_pair
+from flags import Fakes, Warp
 
-FAKES = Fakes(type="warp")
+RECIPES = [name for name in get_args(Fakes.model_fields["type"].annotation) if name != "none"]
+WARP = Warp()
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 100, 3), dtype=np.uint8)
 BOX = np.array([30.0, 40, 70, 90])
+POINTS = [[205, 102], [247, 105], [225, 129], [203, 150], [245, 152]]
+"""About the eyes, nose and corners of the mouth of scikit-image's astronaut."""
 
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def warp(
+    image: np.ndarray, box: np.ndarray | None, random: np.random.Generator, settings: Warp
+) -> np.ndarray:
+    """The fake of a pair, by the recipe `warp`."""
+    real, fake = make_pair(image, box, None, random, Fakes(type="warp", warp=settings))
+    assert real is image
+    return fake
+
+
 def sharpness(image: np.ndarray) -> float:
     """Energy of high frequencies: the variance of the Laplacian."""
     return float(cv2.Laplacian(image.astype(np.float64), cv2.CV_64F).var())
 
+
+# -------------------------------------------------------------------------- every recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_a_file_with_a_group_of_settings(name):
+    assert callable(importlib.import_module(f"fakes.{name}").make)
+    assert name in Fakes.model_fields
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_pair_is_two_pictures_of_one_size_and_one_seed(name):
+    image = skimage.data.astronaut()[:256, 100:356].copy()
+    before = image.copy()
+    box, points = np.array([70.0, 70, 160, 190]), np.array(POINTS, float) - [100, 0]
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    pairs = [make_pair(image, box, points, generator(s), Fakes(type=name)) for s in (3, 3, 4)]
+    for real, fake in pairs:
+        assert real.shape == fake.shape == image.shape
+        assert real.dtype == fake.dtype == np.uint8
+        assert not np.array_equal(real, fake)
+    np.testing.assert_array_equal(image, before)
+    for one, other in zip(pairs[0], pairs[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(pairs[0][1], pairs[2][1])
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+
+
+def test_the_type_chooses_the_recipe_and_its_own_settings(monkeypatch):
+    given_to = []
+
+    def make(*arguments):
+        given_to.append(arguments)
+        return "real", "fake"
+
+    monkeypatch.setattr(fakes.warp, "make", make)
+    random, points = generator(), np.zeros((5, 2))
+    chosen = Fakes(type="warp", warp=Warp(kernel=9))
+    assert make_pair(NOISE, BOX, points, random, chosen) == ("real", "fake")
+    ((image, box, landmarks, dice, own),) = given_to
+    assert image is NOISE and box is BOX and landmarks is points and dice is random
+    assert own == Warp(kernel=9)
+
+
+def test_warp_is_its_make_and_needs_no_landmarks():
+    real, fake = fakes.warp.make(NOISE, BOX, None, generator(5), WARP)
+    assert real is NOISE
+    np.testing.assert_array_equal(fake, warp(NOISE, BOX, generator(5), WARP))
+    with_points = fakes.warp.make(NOISE, BOX, np.ones((5, 2)), generator(5), WARP)
+    np.testing.assert_array_equal(fake, with_points[1])
+
+
+# ---------------------------------------------------------------------------------- warp
 
 whole_boxes = st.tuples(
     st.integers(0, 80), st.integers(0, 80), st.integers(2, 120), st.integers(2, 120)
@@ -33,7 +102,7 @@ whole_boxes = st.tuples(
 @settings(deadline=None)
 def test_only_the_face_region_changes(box, seed):
     before = NOISE.copy()
-    fake = warp(NOISE, box, generator(seed), FAKES)
+    fake = warp(NOISE, box, generator(seed), WARP)
     np.testing.assert_array_equal(NOISE, before)
     assert fake.shape == NOISE.shape and fake.dtype == np.uint8
     left, top, right, bottom = box.astype(int)  # numpy cuts what is outside
@@ -46,21 +115,20 @@ def test_only_the_face_region_changes(box, seed):
 @given(st.integers(0, 2**32))
 @settings(deadline=None, max_examples=30)
 def test_the_seed_decides(seed):
-    first = warp(NOISE, BOX, generator(seed), FAKES)
-    np.testing.assert_array_equal(first, warp(NOISE, BOX, generator(seed), FAKES))
+    first = warp(NOISE, BOX, generator(seed), WARP)
+    np.testing.assert_array_equal(first, warp(NOISE, BOX, generator(seed), WARP))
 
 
 def test_seeds_differ_and_global_generators_are_left_alone():
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    fakes = {warp(NOISE, BOX, generator(seed), FAKES).tobytes() for seed in range(10)}
-    assert len(fakes) > 5
+    made = {warp(NOISE, BOX, generator(seed), WARP).tobytes() for seed in range(10)}
+    assert len(made) > 5
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.5])
 def test_the_face_loses_detail_and_keeps_its_mean(scale):
-    settings = Fakes(type="warp", scale_min=scale, scale_max=scale)
-    fake = warp(NOISE, BOX, generator(), settings)
+    fake = warp(NOISE, BOX, generator(), Warp(scale_min=scale, scale_max=scale))
     face, was = fake[40:90, 30:70], NOISE[40:90, 30:70]
     assert sharpness(face) < 0.5 * sharpness(was)
     assert np.abs(face.mean((0, 1)) - was.mean((0, 1))).max() < 6
@@ -68,7 +136,7 @@ def test_the_face_loses_detail_and_keeps_its_mean(scale):
 
 def test_a_smaller_scale_blurs_more():
     detail = [
-        sharpness(warp(NOISE, BOX, generator(), Fakes(scale_min=s, scale_max=s))[40:90, 30:70])
+        sharpness(warp(NOISE, BOX, generator(), Warp(scale_min=s, scale_max=s))[40:90, 30:70])
         for s in (0.5, 0.9, 1.5)
     ]
     assert detail[0] < detail[1] < detail[2]
@@ -76,13 +144,13 @@ def test_a_smaller_scale_blurs_more():
 
 def test_the_kernel_is_heeded():
     detail = [
-        sharpness(warp(NOISE, BOX, generator(), Fakes(kernel=k))[40:90, 30:70]) for k in (3, 5, 9)
+        sharpness(warp(NOISE, BOX, generator(), Warp(kernel=k))[40:90, 30:70]) for k in (3, 5, 9)
     ]
     assert detail[0] > detail[1] > detail[2]
 
 
 def test_a_box_that_sticks_out_is_cut():
-    fake = warp(NOISE, np.array([-20.0, -20, 30, 30]), generator(), FAKES)
+    fake = warp(NOISE, np.array([-20.0, -20, 30, 30]), generator(), WARP)
     changed = (fake != NOISE).any(axis=2)
     assert changed[:30, :30].mean() > 0.9
     assert not changed[30:].any() and not changed[:, 30:].any()
@@ -101,13 +169,13 @@ def test_a_box_that_sticks_out_is_cut():
 )
 def test_no_region_is_no_fake(box):
     box = None if box is None else np.array(box, float)
-    with pytest.raises(NoFaceRegion, match="box"):
-        warp(NOISE, box, generator(), FAKES)
+    with pytest.raises(NoFake, match="box"):
+        warp(NOISE, box, generator(), WARP)
 
 
 def test_haar_finds_its_own_region():
     image = skimage.data.astronaut()
-    fake = warp(image, None, generator(), Fakes(type="warp", detector="haar"))
+    fake = warp(image, None, generator(), Warp(detector="haar"))
     changed = (fake != image).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     # Around the eyes and the nose, about as large as the face, square.
@@ -117,5 +185,5 @@ def test_haar_finds_its_own_region():
 
 
 def test_haar_without_a_face_is_no_fake():
-    with pytest.raises(NoFaceRegion, match="Haar"):
-        warp(NOISE, BOX, generator(), Fakes(type="warp", detector="haar"))
+    with pytest.raises(NoFake, match="Haar"):
+        warp(NOISE, BOX, generator(), Warp(detector="haar"))

@@ -5,12 +5,15 @@ import re
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flags
-from flags import Config, ConfigError, Prepare
+import settings
+from flags import Config, Prepare, Sheet
+from settings import ConfigError, Section, described
+from utils import UserError
 
 XAI606 = """\
 network: "ResNet"
@@ -74,7 +77,7 @@ def refused(capsys):
 
     def parse(*argv: str, schema=Config) -> str:
         with pytest.raises(SystemExit) as ended:
-            flags.parse(schema, argv, "A test.")
+            settings.parse(schema, argv, "A test.")
         out, err = capsys.readouterr()
         assert ended.value.code == 2
         assert out == "" and "Traceback" not in err and "pydantic" not in err
@@ -85,7 +88,7 @@ def refused(capsys):
 
 
 def parsed(*argv: str, schema=Config):
-    return flags.parse(schema, argv, "A test.")
+    return settings.parse(schema, argv, "A test.")
 
 
 # ----------------------------------------------------------------------- what is read
@@ -128,9 +131,9 @@ def test_defaults_then_yaml_then_command_line(yaml):
 
 
 def test_two_groups_that_one_alias_made_equal_are_still_two(yaml):
-    file = yaml("face: &both {detector: haar}\nfakes: *both\n")
+    file = yaml("face: &both {detector: haar}\nfakes: {warp: *both}\n")
     config = parsed("--config_file", file, "--face.detector=mtcnn")
-    assert (config.face.detector, config.fakes.detector) == ("mtcnn", "haar")
+    assert (config.face.detector, config.fakes.warp.detector) == ("mtcnn", "haar")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,8 @@ def test_two_groups_that_one_alias_made_equal_are_still_two(yaml):
         (["--face.margin", "50"], "face.margin", "50px"),
         (["--face.margin", "50px"], "face.margin", "50px"),
         (["--tracking.wandb", "off"], "tracking.wandb", "off"),
+        (["--fakes.warp.kernel", "3"], "fakes.warp.kernel", 3),
+        (["--fakes.warp.scale_max=1"], "fakes.warp.scale_max", 1.0),
         (["--scheduler.type", "none"], "scheduler.type", "none"),
         (["--data.fake_label", "1"], "data.fake_label", 1),
         (["--data.fake_label", "fake"], "data.fake_label", "fake"),
@@ -189,6 +194,7 @@ def test_forms_of_the_command_line(argv, key, value):
         ("model:\n  variant:", "model.variant", ""),
         ("tmp_data:", "tmp_data", None),
         ("optimizer:", "optimizer.type", "Adam"),
+        ("fakes:\n  warp:", "fakes.warp.kernel", 5),
         ("", "seed", 42),
         ("# nothing yet\n", "seed", 42),
         ("\ufeffseed: 7", "seed", 7),
@@ -206,7 +212,7 @@ def test_help_names_every_key_with_its_default(capsys):
         parsed("--help")
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for key, field in flags.keys(Config):
+    for key, field in settings.keys(Config):
         entry = re.search(rf" --{re.escape(key)} (.*?)\(default: (.*?)\)", text)
         assert entry, key
         assert field.description in entry[1]
@@ -227,6 +233,11 @@ def test_help_names_every_key_with_its_default(capsys):
         ("optimizer:\n  learning_rate: 1", "optimizer.learning_rate", "1", "optimizer.lr"),
         ("optimzer:\n  lr: 1", "optimzer", "{'lr': 1}", "optimizer?"),
         ("data.train: a.csv", "data.train", "'a.csv'", "`train:`"),
+        ("fakes.warp.kernel: 3", "fakes.warp.kernel", "3", "`warp:` and, indented below it, `ker"),
+        ("fakes:\n  kernel: 3", "fakes.kernel", "3", "fakes.warp.kernel"),
+        ("cams:\n  count: 3", "cams", "{'count': 3}", "cam"),
+        ("heatmap:\n  count: 3", "heatmap", "{'count': 3}", "heatmaps?"),
+        ("fakes:\n  warp: 3", "fakes.warp", "3", "group of keys"),
         ("qqqqq: 1", "qqqqq", "1", "--help"),
         ("7: 1", "7", "7", "--help"),
         ("batch_size: big", "batch_size", "'big'", "integer"),
@@ -273,7 +284,11 @@ def test_a_mistake_in_a_yaml(yaml, refused, text, key, value, remedy):
         (["--bach_size=3"], "--bach_size", "'3'", "batch_size"),
         (["--lr=3"], "--lr", "'3'", "optimizer.lr"),
         (["--config_fil", "x.yaml"], "--config_fil", "'x.yaml'", "config_file"),
-        (["--cams", "3"], "--cams", "'3'", "cams.count"),
+        (["--cams", "3"], "--cams", "'3'", "cam?"),
+        (["--heatmaps", "3"], "--heatmaps", "'3'", "heatmaps.count, heatmaps.path"),
+        (["--fakes.warp", "3"], "--fakes.warp", "'3'", "fakes.warp.kernel"),
+        (["--fakes.kernel", "3"], "--fakes.kernel", "'3'", "fakes.warp.kernel"),
+        (["--fakes.warp.kernel", "big"], "fakes.warp.kernel", "'big'", "integer"),
         (["--num_epochs", "many"], "num_epochs", "'many'", "integer"),
         (["--num_epochs", "3.5"], "num_epochs", "3.5", "integer"),
         (["--num_epochs", "true"], "num_epochs", "True", "integer"),
@@ -316,8 +331,13 @@ IMPOSSIBLE = [
         ["scheduler.warmup_epochs 5", "num_epochs 5"],
     ),
     ("fakes: {type: warp}\ndata: {crop: false}", ["fakes.type warp", "data.crop to True"]),
-    ("fakes: {kernel: 4}", ["fakes.kernel 4", "use 5"]),
-    ("fakes: {scale_min: 2}", ["fakes.scale_min 2", "fakes.scale_max 1.5"]),
+    (
+        "fakes: {type: warp}\nface: {no_face: whole}",
+        ["fakes.type warp", "face.no_face to drop"],
+    ),
+    ("heatmaps: {path: a.png}", ["heatmaps.path a.png", "--cam"]),
+    ("fakes: {warp: {kernel: 4}}", ["fakes.warp.kernel 4", "use 5"]),
+    ("fakes: {warp: {scale_min: 2}}", ["fakes.warp.scale_min 2", "fakes.warp.scale_max 1.5"]),
     ("augment: {jpeg_quality: [90, 50]}", ["augment.jpeg_quality [90, 50]", "[low, high]"]),
     ("augment: {jpeg_quality: [0, 50]}", ["augment.jpeg_quality [0, 50]"]),
     ("augment: {jpeg_quality: [50, 101]}", ["augment.jpeg_quality [50, 101]"]),
@@ -344,6 +364,9 @@ def test_impossible_combinations(yaml, refused, text, named):
         "num_epochs: 5\nscheduler: {type: cosine, warmup_epochs: 4}",
         "num_epochs: 5\nscheduler: {type: step, warmup_epochs: 9}",
         "fakes: {type: warp}",
+        "face: {no_face: whole}",
+        "heatmaps: {path: a.png}\ncam: true",
+        "fakes: {warp: {kernel: 1, scale_min: 1.5}}",
         "face: {margin: 50%}",
         "face: {margin: 500px}",
     ],
@@ -368,7 +391,7 @@ def test_a_combination_of_a_yaml_and_the_command_line_names_both(yaml, refused):
 def test_all_mistakes_are_named_at_once(yaml, refused):
     file = yaml(
         "batch_siz: 3\nseed: x\noptimizer: {lr: 0, foo: 1}\n"
-        "fakes: {kernel: 4, scale_min: 9}\nface: {detector: none}\n"
+        "fakes: {warp: {kernel: 4, scale_min: 9}}\nface: {detector: none}\n"
     )
     message = refused("--config_file", file, "--num_epochs", "0", "--fooo", "--workers=3")
     for part in (
@@ -376,8 +399,8 @@ def test_all_mistakes_are_named_at_once(yaml, refused):
         "seed: ",
         "optimizer.lr: ",
         "optimizer.foo: ",
-        "fakes.kernel 4",
-        "fakes.scale_min 9",
+        "fakes.warp.kernel 4",
+        "fakes.warp.scale_min 9",
         "face.detector: ",
         "num_epochs: ",
         "--fooo: ",
@@ -451,9 +474,39 @@ def test_a_file_that_may_not_be_read(yaml, refused):
 
 def test_load_raises_where_a_program_asks(yaml):
     with pytest.raises(ConfigError, match="sed: unknown key"):
-        flags.load(Config, yaml("sed: 1"))
+        settings.load(Config, yaml("sed: 1"))
     with pytest.raises(ConfigError, match="seed"):
-        flags.load(Config, overrides={"seed": "x"})
+        settings.load(Config, overrides={"seed": "x"})
+
+
+def test_a_configuration_error_is_the_users_to_mend():
+    assert issubclass(ConfigError, UserError)
+
+
+class Engine(Section):
+    power: float = described(1.5, "Power at most.", "kW", gt=0)
+
+
+class Boat(Section):
+    name: str = described("", "What is painted on it.")
+    engine: Engine = described(Engine, "What drives it.")
+
+
+def test_any_schema_is_read(yaml, refused, capsys):
+    """The reading knows no key of ours."""
+    config = parsed("--config_file", yaml("name: Anna\n"), "--engine.power", "2", schema=Boat)
+    assert config == Boat(name="Anna", engine=Engine(power=2.0))
+    assert [key for key, _ in settings.keys(Boat)] == ["name", "engine.power"]
+    assert "engine.power?" in refused("--engine.pover=3", schema=Boat)
+    with pytest.raises(SystemExit):
+        parsed("--help", schema=Boat)
+    assert "Power at most. [kW] (default: 1.5)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("schema", [Config, Prepare, Sheet])
+def test_every_key_says_what_it_is(schema):
+    for key, field in settings.keys(schema):
+        assert field.description and field.description.endswith("."), key
 
 
 # ------------------------------------------------------------------------- round trip
@@ -471,8 +524,8 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
     prefix=WORDS,
     train=WORDS,
     lr=st.floats(min_value=1e-300, max_value=1e300),
@@ -482,9 +535,10 @@ WORDS = st.one_of(
     fake_label=st.none() | st.integers() | WORDS,
     crop=st.booleans(),
     margin=st.sampled_from([0, 7, 12.5, "30%", "1.25px"]),
+    kernel=st.sampled_from([1, 3, 99]),
 )
 def test_what_is_dumped_loads_to_an_equal_configuration(
-    prefix, train, lr, decay, seed, tmp_data, fake_label, crop, margin
+    prefix, train, lr, decay, seed, tmp_data, fake_label, crop, margin, kernel
 ):
     config = Config.model_validate(
         {
@@ -494,17 +548,24 @@ def test_what_is_dumped_loads_to_an_equal_configuration(
             "data": {"train": train, "fake_label": fake_label, "crop": crop},
             "optimizer": {"lr": lr, "weight_decay": decay},
             "face": {"margin": margin},
+            "fakes": {"warp": {"kernel": kernel}},
         }
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
-        file.write_bytes(flags.dump(config).encode())
-        assert flags.load(Config, str(file)) == config
+        file.write_bytes(settings.dump(config).encode())
+        assert settings.load(Config, str(file)) == config
+    assert settings.dump(config.model_dump()) == settings.dump(config)
 
 
 def test_the_default_of_each_schema_survives_the_round_trip(yaml):
-    for schema in (Config, Prepare):
-        assert flags.load(schema, yaml(flags.dump(schema()))) == schema()
+    for schema in (Config, Prepare, Sheet):
+        assert settings.load(schema, yaml(settings.dump(schema()))) == schema()
+
+
+def test_a_dict_is_dumped_in_its_own_order_whatever_its_keys():
+    text = settings.dump({"zoo": {"later_key": 1.5, "a": [1, 2]}, "b": None})
+    assert text == "zoo:\n  later_key: 1.5\n  a:\n  - 1\n  - 2\nb: null\n"
 
 
 @pytest.mark.parametrize(("text", "value"), [("30%", (30.0, "%")), ("50px", (50.0, "px"))])

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flags import Model
-from metrics import FAKE, REAL
+from metrics import FAKE, REAL, THRESHOLD, called
 from networks import Detector, build
-from report.heatmaps import BATCH, choose, draw, heatmaps, sheet
+from report.heatmaps import BATCH, caption, choose, draw, heatmaps, mistakes, sheet
 
 
 class Corner(nn.Module):
@@ -114,7 +114,7 @@ def test_choices_are_few_usable_and_different(rows, count, seed):
     assert len(set(picked)) == len(picked) == min(count, int(np.isfinite(scores).sum()))
     for choice in chosen:
         label, score = labels[choice.row], scores[choice.row]
-        right = (label == FAKE) == (score >= 0.5)
+        right = (label == FAKE) == (called(score) == "FAKE")
         assert np.isfinite(score)
         if choice.group == "most wrong":
             assert label >= 0 and not right
@@ -125,6 +125,20 @@ def test_choices_are_few_usable_and_different(rows, count, seed):
     assert chosen == choose(labels, scores, count, seed)
 
 
+@given(st.lists(one_row, max_size=40))
+def test_mistakes_are_all_that_was_called_wrongly_the_worst_first(rows):
+    labels = np.array([label for label, _ in rows], int)
+    scores = np.array([score for _, score in rows], float)
+    wrong = mistakes(labels, scores)
+    assert sorted(wrong) == [
+        i
+        for i, (label, score) in enumerate(rows)
+        if label >= 0 and np.isfinite(score) and ("REAL", "FAKE")[label] != called(score)
+    ]
+    distances = [abs(scores[i] - labels[i]) for i in wrong]
+    assert distances == sorted(distances, reverse=True)
+
+
 def test_the_worst_and_the_most_certain_come_first():
     labels = np.array([REAL, REAL, FAKE, FAKE, REAL, FAKE, REAL, FAKE, REAL])
     scores = np.array([0.99, 0.6, 0.1, 0.45, 0.01, 0.97, 0.2, 0.8, 0.3])
@@ -133,8 +147,15 @@ def test_the_worst_and_the_most_certain_come_first():
         name: [c.row for c in chosen if c.group == name] for name in {c.group for c in chosen}
     }
     assert groups["most wrong"] == [0, 2]
-    assert groups["most certain and right"] == [4, 5]
+    assert groups["most certain and right"] == [5, 4]
     assert len(groups["random"]) == 2
+
+
+def test_the_most_certain_are_of_both_classes():
+    labels = np.array([REAL] * 6 + [FAKE] * 6)
+    scores = np.array([0.001] * 6 + [0.6, 0.7, 0.8, 0.9, 0.7, 0.6])  # every real is more certain
+    rows = [c.row for c in choose(labels, scores, 12) if c.group == "most certain and right"]
+    assert rows == [9, 0, 8, 1]
 
 
 def test_without_mistakes_there_are_more_random_ones():
@@ -153,6 +174,26 @@ def test_a_score_on_the_line_is_called_fake():
         "most certain and right"
     ]
     assert [c.group for c in choose(np.array([REAL]), np.array([0.5]), 3)] == ["most wrong"]
+
+
+def test_what_a_score_is_called():
+    assert THRESHOLD == 0.5
+    assert [called(s) for s in (0.0, 0.4999, 0.5, 1.0)] == ["REAL", "REAL", "FAKE", "FAKE"]
+    assert [called(s, 0.2) for s in (0.1999, 0.2)] == ["REAL", "FAKE"]
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "first"),
+    [
+        (REAL, 0.4999, "a real face, called REAL"),
+        (REAL, 0.5, "a real face, called FAKE (wrong)"),
+        (FAKE, 0.5, "a fake, called FAKE"),
+        (FAKE, 0.4999, "a fake, called REAL (wrong)"),
+        (-1, 0.9, "a face of unknown label, called FAKE"),
+    ],
+)
+def test_a_caption_says_truth_call_and_score(label, score, first):
+    assert caption(label, score) == f"{first}\nfake score {score:.3f}"
 
 
 # -------------------------------------------------------------------------------- drawing

@@ -10,16 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PICTURE = re.findall(
-    r"^(\d)  (\w.*)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M
+    r"^(\d+) +(\w+(?:  \w+)*)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M
 )
-LAYER = {room.rstrip("*"): int(number) for number, rooms in PICTURE for room in rooms.split()}
+LAYER = {room: int(number) for number, rooms in PICTURE for room in rooms.split()}
 """The house as CONTRIBUTING.md draws it: a room imports from the layers below its own.
 
 Where the picture turns out wrong, change it there, and write the reason down beside it.
 """
-
-SIDEWAYS = {("checkpoint", "manifest")}
-"""The footnote: a checkpoint knows again the rows it has seen."""
 
 OUTSIDE = ("tests", "benchmarks", "samples")
 """Folders with Python that is not the house: they may decode pictures and import anything."""
@@ -36,9 +33,14 @@ UNSAFE = (
 )  # fmt: skip
 QUIET = (
     "frozenset", "re.compile", "pathlib.Path", "typing.TypeVar", "pydantic.BeforeValidator",
-    "pydantic.Field",
+    "pydantic.Field", "float", "Thresholds",
 )  # fmt: skip
 """Calls that a constant may need; everything else on the top level is work done on import."""
+
+
+LONGEST = 400
+LONGER = {"metrics.py": 404}
+"""Lines of a file at the most, and of the files that are longer today: those may only shrink."""
 
 
 def modules() -> list[Path]:
@@ -53,6 +55,10 @@ def room(file: Path) -> str:
 
 def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
+
+
+def lines(file: Path) -> int:
+    return len(file.read_text(encoding="utf-8").splitlines())
 
 
 every_module = pytest.mark.parametrize("file", modules(), ids=name)
@@ -106,7 +112,6 @@ def upward(home: str, tree: ast.AST) -> list[str]:
         f"line {line}: {home} (layer {LAYER[home]}) imports {other} (layer {LAYER[other]})"
         for line, other in rooms
         if other in LAYER and other != home and LAYER[other] >= LAYER[home]
-        if (home, other) not in SIDEWAYS
     ]
 
 
@@ -167,6 +172,11 @@ def test_every_room_is_in_the_picture_and_once():
     assert len(LAYER) == sum(len(rooms.split()) for _, rooms in PICTURE)
 
 
+def test_the_picture_has_every_floor_once_from_the_top_down():
+    floors = [int(number) for number, _ in PICTURE]
+    assert floors == list(range(floors[0], -1, -1)) and floors[0] > 0
+
+
 @every_module
 def test_imports_point_down_only(file, tree):
     assert upward(room(file), tree) == []
@@ -200,12 +210,16 @@ def test_a_file_opens_with_one_sentence(file, tree):
 @every_module
 def test_a_file_is_a_short_walk(file):
     # 300 lines are where to look for two rooms in one; this is where there are two.
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 600
+    assert lines(file) <= LONGER.get(name(file), LONGEST)
+
+
+def test_a_file_that_is_short_again_is_no_exception():
+    assert all(lines(ROOT / file) > LONGEST for file in LONGER)
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("networks/[A-Z]*.py")), ids=name)
 def test_a_network_file_is_about_its_network(file, tree):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 60
+    assert lines(file) <= 60
     assigned = {t.id: n.value for n in tree.body if isinstance(n, ast.Assign) for t in n.targets}
     variants = ast.literal_eval(assigned["VARIANTS"])
     assert variants and all(isinstance(v, str) for v in variants)
@@ -239,12 +253,19 @@ def test_no_file_knows_a_machine():
         ("metrics", "import networks", 1),
         ("metrics", "import networks.ResNet as r", 1),
         ("metrics", "def f():\n    from networks import build", 1),
-        ("flags", "import utils", 1),
+        ("flags", "import settings, utils", 0),
+        ("settings", "import flags", 1),
+        ("settings", "import failures", 1),
+        ("utils", "from failures import Failure", 1),
+        ("failures", "from utils import UserError", 0),
         ("scores", "from training.rows import Rows", 1),
         ("manifest", "import checkpoint, dataset", 2),
         ("checkpoint", "import manifest, flags", 0),
         ("checkpoint", "import fakes", 1),
+        ("checkpoint", "import train", 1),
         ("manifest", "import fakes", 1),
+        ("dataset", "import sources", 1),
+        ("report", "from train import main", 1),
         ("networks", "from networks.backbones import from_timm", 0),
         ("train", "import report, training, numpy", 0),
     ],
@@ -306,3 +327,5 @@ def test_an_unsafe_call_is_seen(text):
 def test_work_on_import_is_seen(text):
     assert busy(ast.parse(text)) != []
     assert busy(ast.parse("'''A.'''\nfrom pathlib import Path\nA: Path = Path('.')\nB = 1")) == []
+    value = "class Thresholds: pass\nNONE = Thresholds(float('nan'), 'none yet')"
+    assert busy(ast.parse(value)) == []

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = [
     "--config_file", str(ROOT / "configs" / "quickstart.yaml"),
     "--num_epochs=2", "--data.repeat=1", "--input_size.height=64", "--input_size.width=64",
-    "--num_workers=0", "--tracking.wandb=off", "--bootstrap=200", "--cams.count=6",
+    "--num_workers=0", "--tracking.wandb=off", "--bootstrap=200", "--heatmaps.count=6",
 ]  # fmt: skip
 
 
@@ -119,9 +119,37 @@ def test_report_is_one_file_with_heatmaps(home: Path) -> None:
     assert all(read_image(path).std() > 10 for path in drawn)
 
 
+def test_a_test_without_its_training_rows_says_so(at_home: Path) -> None:
+    alone = at_home / "alone"
+    alone.mkdir(exist_ok=True)
+    shutil.copy("log/quickstart/checkpoints/best.pth", alone)
+    arguments = [*SMALL, f"--test_checkpoint={alone / 'best.pth'}", "--prefix=log/alone"]
+    assert test_command.main(arguments) == 0
+    written = json.loads(Path("log/alone/test/metrics.json").read_text())
+    assert written["overlap_with_training"] == "unknown"
+    assert "Nobody could check" in Path("log/alone/test/report.html").read_text()
+    # Another run's list is no list.
+    (alone / "rows.csv").write_text("split,content\n")
+    assert test_command.main(arguments) == 0
+    written = json.loads(Path("log/alone/test/metrics.json").read_text())
+    assert written["overlap_with_training"] == "unknown"
+
+
+def test_missing_test_pictures_are_counted(at_home: Path) -> None:
+    rows = manifest.read("data/portraits/manifest.csv").split("test").head(6)
+    gone = rows.assign(path=[f"gone{i}.png" for i in range(6)])
+    manifest.write(at_home / "gone.csv", pd.concat([rows, gone]))
+    with pytest.raises(UserError, match=r"6 of 12 pictures cannot be used"):
+        test_command.main([*SMALL, "--data.test=gone.csv", "--prefix=log/quickstart"])
+    arguments = [*SMALL, "--data.test=gone.csv", "--data.max_bad=0.5"]
+    assert test_command.main(arguments) == 0
+    listed = pd.read_csv("log/quickstart/test/left_out.csv")
+    assert listed["kind"].tolist() == ["missing"] * 6
+
+
 def test_one_picture_is_explained(at_home: Path, capsys) -> None:
     sample = ROOT / "samples" / "fake.jpg"
-    assert test_command.main([*SMALL, "--cam", f"--cams.path={sample}"]) == 0
+    assert test_command.main([*SMALL, "--cam", f"--heatmaps.path={sample}"]) == 0
     out = capsys.readouterr().out
     assert "fake.jpg: called " in out
     (picture,) = Path("log/quickstart/test/cam_path").glob("*fake.png")
@@ -134,7 +162,7 @@ def test_a_folder_is_explained_and_what_has_no_face_is_named(at_home: Path, caps
     shutil.copy(ROOT / "samples" / "real.jpg", folder)
     write_image(folder / "wall.png", np.full((120, 120, 3), 128, np.uint8))
     (folder / "text.jpg").write_text("not a picture")
-    more = [*SMALL, "--cam", f"--cams.path={folder}", "--data.max_bad=0.5"]
+    more = [*SMALL, "--cam", f"--heatmaps.path={folder}", "--data.max_bad=0.5"]
     assert test_command.main(more) == 0
     out = capsys.readouterr().out
     assert "real.jpg: called" in out
@@ -188,6 +216,25 @@ def test_a_csv_of_pictures_without_boxes_is_cropped_once(at_home: Path, monkeypa
     assert state["crop"]["faces"] is True and state["crop"]["margin"] == "20%"
 
 
+def test_copies_of_a_picture_on_both_sides_are_refused(at_home: Path) -> None:
+    rows = manifest.read("data/portraits/manifest.csv").split("val")
+    folder = at_home / "copies"
+    folder.mkdir(exist_ok=True)
+    table = []
+    for number, (path, label) in enumerate(zip(rows["path"], rows["label"], strict=True)):
+        for copy in ("a", "b"):
+            file = folder / f"{copy}{number}.jpg"
+            shutil.copy(path, file)
+            table.append({"path": str(file), "label": label})
+    manifest.write(at_home / "copies.csv", pd.DataFrame(table))
+    arguments = [
+        *SMALL, "--data.train=copies.csv", "--data.random_split=True", "--data.crop=False",
+        "--fakes.type=none", "--prefix=log/copies",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"pictures are in training and in validation"):
+        train.main(arguments)
+
+
 def test_one_class_alone_is_refused_with_the_remedy(at_home: Path) -> None:
     rows = manifest.read("data/portraits/manifest.csv").split("train")
     manifest.write(at_home / "reals.csv", rows.assign(split=""))
@@ -217,6 +264,7 @@ def test_broken_pictures_are_named_and_too_many_stop_the_run(at_home: Path) -> N
     assert train.main([*base, "--prefix=log/broken"]) == 0
     listed = pd.read_csv("log/broken/left_out.csv")
     assert listed["path"].str.endswith("broken/0.png").tolist() == [True]
+    assert listed["kind"].tolist() == ["unreadable"]
     assert listed["reason"].str.contains("damaged").all()
     with pytest.raises(UserError, match=r"1 of \d+ pictures cannot be used, more than"):
         train.main([*base, "--prefix=log/broken2", "--data.max_bad=0.0"])
@@ -229,6 +277,10 @@ def test_broken_pictures_are_named_and_too_many_stop_the_run(at_home: Path) -> N
         ("prepare.py", ["portraits", "--root", "nowhere"], "looked for"),
         ("train.py", ["--config_file", "nowhere.yaml"], "no such file"),
         ("test.py", ["--prefix", "nowhere"], "no such checkpoint"),
+        ("train.py", ["--tmp_data=8,3,32,32", "--prefix=train.py.out"], "File exists"),
+        ("train.py", ["--tmp_data=8,3,32,32", "--prefix=/proc/run"], "No such file"),
+        ("prepare.py", ["portraits", "--out=train.py.out"], "Not a directory"),
+        ("test.py", [*SMALL, "--heatmaps.path=x.jpg"], "needs --cam"),
         ("checkpoint.py", ["nowhere.pth"], "no such checkpoint"),
         ("metrics.py", ["nowhere.csv"], "cannot be read"),
     ],
@@ -242,7 +294,7 @@ def test_bad_input_ends_with_one_sentence_and_status_2(home, name, arguments, me
 
 
 def test_a_sheet_shows_reals_beside_their_fakes(at_home: Path, capsys) -> None:
-    more = ["--out=sheet.png", "--count=2", "--fakes.scale_max=0.75"]
+    more = ["--out=sheet.png", "--count=2", "--fakes.type=warp", "--fakes.warp.scale_max=0.75"]
     assert sheet.main([str(ROOT / "samples"), *more]) == 0
     assert "2 pairs" in capsys.readouterr().out
     picture = read_image("sheet.png").astype(int)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manifest
+import splits
+from failures import MISSING
 from manifest import FAKE, REAL
 from utils import UserError
 
@@ -213,7 +215,7 @@ def test_pictures_that_nobody_labelled(tmp_path):
     assert set(rows["label"]) == {-1}
     assert len(manifest.pictures(str(tmp_path / "1.jpg"))) == 1
     (tmp_path / "none").mkdir()
-    for name in ("none", "missing"):
+    for name in ("none", "missing", "note.txt"):
         with pytest.raises(UserError, match=name):
             manifest.pictures(str(tmp_path / name))
 
@@ -228,6 +230,16 @@ def test_some_missing_files_are_counted_and_left_out(csv):
     (warning,) = read.warnings
     assert "7 x missing file" in warning and "gone0.jpg" in warning
     assert "gone6.jpg" not in warning and "and 2 more" in warning
+    assert [Path(f.path).name for f in read.left_out()] == [f"gone{i}.jpg" for i in range(7)]
+    assert {(f.kind, f.reason) for f in read.left_out()} == {(MISSING, "no such file")}
+    assert all(Path(f.path).is_absolute() for f in read.left_out())
+
+
+def test_a_missing_file_is_named_once_however_many_faces_it_had(csv):
+    rows = "gone.jpg,1,0 0 9 9\ngone.jpg,1,20 0 29 9\n./gone.jpg,1,40 0 49 9\n"
+    read = manifest.read(csv(f"path,label,box\na.jpg,0,\nb.jpg,1,\n{rows}"))
+    assert [Path(f.path).name for f in read.left_out()] == ["gone.jpg"]
+    assert manifest.read(csv("path,label\na.jpg,0\nb.jpg,1\n")).left_out() == ()
 
 
 def test_all_files_missing_says_where_it_looked(csv, tmp_path):
@@ -264,7 +276,15 @@ def test_one_picture_with_both_labels(csv):
         ("source_path", "", "./sub/../a.jpg", "original"),
         ("source_path", "b.jpg", "", "original"),
         ("source_path", "c.jpg", "c.jpg", "original"),
+        ("media", "c.jpg", "c.jpg", "picture"),
+        ("media", "", "a.jpg", "picture"),
+        ("media,source_path", "c.jpg,", ",./c.jpg", "original"),
         ("identity,source", "p,s", "p,s", "identity"),
+        ("source_identity", "p", "p", "identity"),
+        ("identity,source_identity", "p,", ",p", "identity"),
+        ("identity,source_identity,source", "p,q,s", "r,p,s", "identity"),
+        ("source_video", "v", "v", "video"),
+        ("video,source_video", "v,", "w,v", "video"),
     ],
 )
 @pytest.mark.parametrize("sides", [("train", "val"), ("val", "test"), ("test", "train")])
@@ -281,7 +301,13 @@ def test_a_picture_itself_on_two_sides_is_refused(csv):
 
 
 def test_the_same_name_in_two_collections_is_two_people(csv):
-    text = "path,label,split,identity,source\na.jpg,0,train,id0,one\nb.jpg,1,test,id0,two\n"
+    for column in ("identity", "source_identity", "video", "source_video"):
+        text = f"path,label,split,{column},source\na.jpg,0,train,id0,one\nb.jpg,1,test,id0,two\n"
+        assert len(manifest.read(csv(text)).rows) == 2
+
+
+def test_a_person_and_a_film_of_one_name_are_two_things(csv):
+    text = "path,label,split,identity,source_video\na.jpg,0,train,n,\nb.jpg,1,test,,n\n"
     assert len(manifest.read(csv(text)).rows) == 2
 
 
@@ -300,9 +326,10 @@ def test_a_partly_empty_split(csv):
     "box",
     ["1 2 3", "1 2 3 4 5", "a b c d", "1 2 nan 4", "1 2 inf 4", "9 2 3 4", "1 4 3 2", "1 2 1 4"],
 )
-def test_bad_boxes(csv, box):
-    message = refused(csv(f"path,label,box\na.jpg,0,{box}\nb.jpg,1,0 0 5.5 5\nc.jpg,1,\n"))
-    assert "1 x box" in message and "a.jpg" in message and "b.jpg" not in message
+@pytest.mark.parametrize("column", ["box", "media_box"])
+def test_bad_boxes(csv, box, column):
+    message = refused(csv(f"path,label,{column}\na.jpg,0,{box}\nb.jpg,1,0 0 5.5 5\nc.jpg,1,\n"))
+    assert f"1 x {column}" in message and "a.jpg" in message and "b.jpg" not in message
 
 
 def test_bad_landmarks(csv):
@@ -346,20 +373,57 @@ def test_what_is_written_is_read_back_even_from_a_moved_folder(tmp_path):
         near_duplicate_group=["", "g", ""],
         box=[manifest.cell([1, 2, 30.004, 40]), "", ""],
         source_path=["", str(files[0]), ""],
+        source_identity=["", "8", ""],
+        media=[str(elsewhere), str(home / "photo.jpg"), ""],
+        media_box=["", manifest.cell([5, 6, 7, 8]), ""],
+        media_size=["640 480", "", ""],
+        file=["cache.png", "", ""],
+        file_box=["1 2 3 4", "", ""],
+        file_landmarks=["x", "", ""],
+        camera=["", "phone", ""],
     )
+    before = rows.copy()
     manifest.write(home / "manifest.csv", rows)
     text = (home / "manifest.csv").read_text(encoding="utf-8")
     assert str(home) not in text and str(elsewhere) in text
-    assert "landmarks" not in text  # nobody fills it
+    columns = text.splitlines()[0].split(",")
+    assert columns == [  # the known in their order, then others; not what nobody fills
+        "path", "label", "identity", "box", "source_path", "source_identity", "media",
+        "media_box", "media_size", "near_duplicate_group", "camera",
+    ]  # fmt: skip
+    assert "cache.png" not in text
+    pd.testing.assert_frame_equal(rows, before)
     shutil.move(home, tmp_path / "moved")
     again = manifest.read(str(tmp_path / "moved" / "manifest.csv"))
     assert again.warnings == ()
-    for column in ("label", "identity", "near_duplicate_group"):
+    for column in (
+        "label", "identity", "near_duplicate_group", "source_identity", "media_box", "media_size",
+        "camera",
+    ):  # fmt: skip
         assert list(again.rows[column]) == list(rows[column])
     moved = [str(f).replace(str(home), str(tmp_path / "moved")) for f in files]
     assert list(again.rows["path"]) == moved
     assert list(again.rows["source_path"]) == ["", moved[0], ""]
+    photo = str(tmp_path / "moved" / "photo.jpg")
+    assert list(again.rows["media"]) == [str(elsewhere), photo, ""]
     assert manifest.numbers(again.rows["box"][0]).tolist() == [1, 2, 30, 40]
+
+
+def test_paths_are_relative_however_the_folder_was_named(csv, tmp_path, monkeypatch):
+    file = csv("path,label\na.jpg,0\nb.jpg,1\n")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    read = manifest.read(f"../{Path(file).name}")
+    assert manifest.as_csv(read.rows, read.home) == "path,label\na.jpg,0\nb.jpg,1\n"
+    manifest.write(Path("../sub/../again.csv"), read.rows)
+    assert (tmp_path / "again.csv").read_text() == "path,label\na.jpg,0\nb.jpg,1\n"
+
+
+def test_rows_as_csv_with_other_columns_first(tmp_path):
+    rows = table(path=["a.png", "b.png"], camera=["", "x"], score=["0.5", ""], track=["", ""])
+    text = manifest.as_csv(rows, tmp_path, ("path", "score", "track"))
+    assert text == "path,score,track,label,camera\na.png,0.5,,0,\nb.png,,,0,x\n"
+    assert manifest.as_csv(rows.iloc[:0], tmp_path, ("path", "label")) == "path,label\n"
 
 
 @settings(max_examples=15, deadline=None)
@@ -394,6 +458,17 @@ def test_numbers_and_cell():
     assert manifest.numbers("1.5 -2 3 4").tolist() == [1.5, -2, 3, 4]
 
 
+def test_a_table_of_numbers_has_a_row_for_each_cell():
+    values = manifest.table(["1 2 3 4", "", "5 6.5 -7 8"], 4)
+    assert values.shape == (3, 4) and values.dtype == np.float64
+    assert values[[0, 2]].tolist() == [[1, 2, 3, 4], [5, 6.5, -7, 8]]
+    assert np.isnan(values[1]).all()
+    assert manifest.table([], 10).shape == (0, 10)
+    assert manifest.table(["", ""], 10).shape == (2, 10)
+    with pytest.raises(ValueError, match="reshape"):
+        manifest.table(["1 2 3"], 4)
+
+
 # ----------------------------------------------------------------------------- splits
 
 SIDES = ("train", "val")
@@ -412,6 +487,9 @@ def any_rows(draw):
         "source": st.sampled_from(["one", "two"]),
         "near_duplicate_group": FEW,
         "source_path": original,
+        "source_identity": FEW,
+        "source_video": FEW,
+        "media": original,
         "label": st.sampled_from([REAL, FAKE]),
     }
     return table(path=paths, **{k: [draw(v) for _ in range(n)] for k, v in columns.items()})
@@ -420,17 +498,18 @@ def any_rows(draw):
 @settings(max_examples=60, deadline=None)
 @given(any_rows(), st.integers(0, 9))
 def test_a_random_split_assigns_every_row_and_leaks_nothing(rows, seed):
-    side = manifest.random_split(rows, (0.7, 0.3), SIDES, seed)
+    side = splits.random_split(rows, (0.7, 0.3), SIDES, seed)
     assert list(side.index) == list(rows.index) and set(side) <= set(SIDES)
-    assert manifest.leaks(rows[side == "train"], rows[side == "val"]) == []
+    assert splits.leaks(rows[side == "train"], rows[side == "val"]) == []
     # The rule itself, without leaks(): whatever two rows share holds them together.
-    for column in ("identity", "video", "near_duplicate_group"):
-        known = rows[rows[column] != ""]
-        together = side[known.index].groupby([known["source"], known[column]]).nunique()
-        assert (together == 1).all()
-    of = dict(zip(rows["path"], side, strict=True))
-    for path, original in zip(rows["path"], rows["source_path"], strict=True):
-        assert of[path] == of.get(original, of[path])
+    seen: dict[tuple[str, ...], str] = {}
+    for row, its in zip(rows.to_dict("records"), side, strict=True):
+        source = row["source"]
+        names = [("picture", row[c]) for c in ("path", "source_path", "media")]
+        names += [("person", source, row[c]) for c in ("identity", "source_identity")]
+        names += [("film", source, row[c]) for c in ("video", "source_video")]
+        names += [("near", source, row["near_duplicate_group"])]
+        assert all(seen.setdefault(name, its) == its for name in names if name[-1])
 
 
 @settings(max_examples=30, deadline=None)
@@ -438,31 +517,51 @@ def test_a_random_split_assigns_every_row_and_leaks_nothing(rows, seed):
 def test_a_split_depends_on_neither_order_nor_place(rows, seed, random):
     names = manifest.SPLITS
     side = dict(
-        zip(rows["path"], manifest.random_split(rows, (0.5, 0.3, 0.2), names, seed), strict=True)
+        zip(rows["path"], splits.random_split(rows, (0.5, 0.3, 0.2), names, seed), strict=True)
     )
     order = list(range(len(rows)))
     random.shuffle(order)
     other = rows.iloc[order].reset_index(drop=True)
-    for column in ("path", "source_path"):
+    for column in splits.PATHS:
         # A moved set on a machine that writes its paths the other way.
         moved = other[column].str.replace("/set/", "D:/my/longer/place/").str.replace("/", "\\")
         other[column] = moved
-    again = manifest.random_split(other, (0.5, 0.3, 0.2), names, seed)
+    again = splits.random_split(other, (0.5, 0.3, 0.2), names, seed)
     assert list(again) == [side[rows["path"][i]] for i in order]
 
 
 def test_chains_of_originals_stay_together():
     paths = [f"/set/{i}.png" for i in range(40)]
     chain = table(path=paths, source_path=["", *paths[:19], *[""] * 20])
-    groups = manifest.groups(chain)
+    groups = splits.groups(chain)
     assert len(set(groups[:20])) == 1 and len(set(groups)) == 21
-    assert manifest.random_split(chain, (0.5, 0.5), SIDES, 1)[:20].nunique() == 1
+    assert splits.random_split(chain, (0.5, 0.5), SIDES, 1)[:20].nunique() == 1
 
 
 def test_rows_are_linked_through_each_other():
     rows = table(identity=["p", "p", "", "", "q"], video=["", "v", "v", "w", "w"])
-    groups = manifest.groups(rows)
+    groups = splits.groups(rows)
     assert groups[0] == groups[1] == groups[2] and groups[3] == groups[4] != groups[0]
+
+
+def test_faces_of_one_picture_and_both_people_of_a_swap_stay_together():
+    paths = [f"/set/{i}.png" for i in range(8)]
+    rows = table(
+        path=paths,
+        media=["/p.jpg", "/p.jpg", "", "", "", "", paths[6], ""],
+        identity=["", "", "p", "q", "q", "", "", ""],
+        source_identity=["", "", "", "p", "", "p", "", ""],
+        source_video=["", "", "", "", "", "", "", "p"],
+    )
+    groups = list(splits.groups(rows))
+    assert groups[0] == groups[1]
+    assert groups[2] == groups[3] == groups[4] == groups[5]
+    assert len(set(groups)) == 4
+    assert splits.leaks(rows[:1], rows[1:2]) == [
+        "1 x picture, or a fake's original, on both sides: /p.jpg"
+    ]
+    assert splits.leaks(rows[2:3], rows[3:4]) == ["1 x identity on both sides: /p"]
+    assert splits.leaks(rows[:2], rows[2:]) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -471,7 +570,7 @@ def test_rows_are_linked_through_each_other():
 )
 def test_many_people_are_split_in_proportion_and_by_class(reals, fakes, share, seed):
     rows = table(label=[REAL] * reals + [FAKE] * fakes)
-    side = manifest.random_split(rows, (1 - share, share), SIDES, seed)
+    side = splits.random_split(rows, (1 - share, share), SIDES, seed)
     for label, total in ((REAL, reals), (FAKE, fakes)):
         held_out = int(((side == "val") & (rows["label"] == label)).sum())
         assert abs(held_out - share * total) <= 1
@@ -481,7 +580,7 @@ def test_people_of_many_rows_are_split_in_proportion():
     sizes = np.random.default_rng(0).integers(1, 30, 80)
     people = np.repeat([f"p{i}" for i in range(80)], sizes)
     rows = table(identity=list(people), label=[i % 2 for i in range(len(people))])
-    side = manifest.random_split(rows, (0.6, 0.2, 0.2), manifest.SPLITS, 3)
+    side = splits.random_split(rows, (0.6, 0.2, 0.2), manifest.SPLITS, 3)
     for name, share in zip(manifest.SPLITS, (0.6, 0.2, 0.2), strict=True):
         for label in (REAL, FAKE):
             of_class = rows["label"] == label
@@ -495,26 +594,26 @@ def test_few_people_still_make_both_sides(people, share):
     each = 10
     names = np.repeat([f"p{i}" for i in range(people)], each)
     rows = table(identity=list(names), label=[i % 2 for i in range(len(names))])
-    side = manifest.random_split(rows, (1 - share, share), SIDES, 0)
+    side = splits.random_split(rows, (1 - share, share), SIDES, 0)
     for name in SIDES:
         assert set(rows["label"][side == name]) == {REAL, FAKE}
 
 
 def test_a_share_of_nothing_gets_nothing():
     rows = table(label=[REAL, FAKE] * 10)
-    assert set(manifest.random_split(rows, (1.0, 0.0, 0.0), manifest.SPLITS, 0)) == {"train"}
+    assert set(splits.random_split(rows, (1.0, 0.0, 0.0), manifest.SPLITS, 0)) == {"train"}
 
 
 def test_another_seed_is_another_split():
     rows = table(label=[REAL, FAKE] * 20)
-    splits = {tuple(manifest.random_split(rows, (0.5, 0.5), SIDES, seed)) for seed in range(4)}
-    assert len(splits) == 4
+    seen = {tuple(splits.random_split(rows, (0.5, 0.5), SIDES, seed)) for seed in range(4)}
+    assert len(seen) == 4
 
 
 def test_the_split_of_today_is_the_split_of_tomorrow():
     """Frozen: a run that continues on another machine or version must find its own rows."""
     rows = table(label=[REAL, FAKE] * 5)
-    side = manifest.random_split(rows, (0.6, 0.4), SIDES, 42)
+    side = splits.random_split(rows, (0.6, 0.4), SIDES, 42)
     assert "".join(name[0] for name in side) == "ttvvvttttv"
 
 
@@ -526,4 +625,4 @@ def test_a_set_of_real_faces(faces_csv):
     assert read.warnings == () and read.has_splits
     assert [len(read.split(name)) for name in manifest.SPLITS] == [4, 4, 4]
     assert len(read.split("train", "val")) == 8
-    assert len(set(manifest.groups(read.rows))) == 6
+    assert len(set(splits.groups(read.rows))) == 6

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import skimage.data
@@ -11,7 +12,7 @@ from torch import nn
 
 import networks
 from faces.crop import network_crop
-from flags import Model
+from flags import InputSize, Model
 from networks import Detector, build
 from networks.EfficientNetLite import packaged_weights
 from scores import fake_score
@@ -206,11 +207,17 @@ def heatmap_layer(network):
 """
 
 
-@pytest.mark.parametrize("name", ["MyNet", "my_net"])
-def test_a_file_of_ones_own_is_a_network(name, tmp_path, monkeypatch):
-    (tmp_path / f"{name}.py").write_text(OWN)
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The folder that networks are looked for in."""
     monkeypatch.setattr(networks, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr(networks, "__path__", [str(tmp_path)])
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["MyNet", "my_net"])
+def test_a_file_of_ones_own_is_a_network(name, folder):
+    (folder / f"{name}.py").write_text(OWN)
     assert networks.known_networks() == [name]
     network = build(name, Model(variant="large"), 1, 0.0)
     assert network(PICTURES).shape == (2, 1)
@@ -218,6 +225,46 @@ def test_a_file_of_ones_own_is_a_network(name, tmp_path, monkeypatch):
     assert network.backbone[0].out_channels == 8
     assert network.normalisation["mean"] == [0.485, 0.456, 0.406]  # it names none
     assert network.weights_from == "random"
+
+
+PARTS = {
+    "VARIANTS": 'VARIANTS = ("",)',
+    "backbone": "def backbone(options): ...",
+    "heatmap_layer": "def heatmap_layer(network): ...",
+}
+
+
+@pytest.mark.parametrize("lacks", PARTS)
+def test_a_file_that_lacks_a_part_is_refused_with_its_name(lacks, folder):
+    assert set(networks.PARTS) == set(PARTS)
+    name = f"without_{lacks}"
+    text = "\n".join(part for key, part in PARTS.items() if key != lacks)
+    (folder / f"{name}.py").write_text(text)
+    with pytest.raises(UserError, match=f"networks/{name}.py does not define {lacks}$"):
+        build(name, Model(), 2, 0.0)
+
+
+SIZED = """
+from torch import nn
+VARIANTS = ("",)
+
+def backbone(options):
+    pixels = options.in_channels * options.height * options.width
+    network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(pixels, options.num_outputs))
+    network.size = (options.height, options.width)
+    return network
+
+def heatmap_layer(network):
+    return network[0]
+"""
+
+
+def test_a_network_may_know_the_size_of_its_pictures(folder):
+    (folder / "Sized.py").write_text(SIZED)
+    network = build("Sized", Model(), 2, 0.0, InputSize(height=64, width=32))
+    assert network.backbone.size == (64, 32)
+    assert network(PICTURES[..., :32]).shape == (2, 2)
+    assert build("Sized", Model(), 2, 0.0).backbone.size == (224, 224)
 
 
 # ------------------------------------------------------------------------------- weights
@@ -260,7 +307,15 @@ def test_pretrained_weights_in_grey_sum_the_colours(stored):
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    options = networks.Options("0", 2, 3, 0.0, True)
+    options = networks.Options(
+        variant="0",
+        num_outputs=2,
+        in_channels=3,
+        dropout_rate=0.0,
+        pretrained=True,
+        height=224,
+        width=224,
+    )
     network = timm.create_model("tf_efficientnet_lite0", num_classes=2)
     state = network.state_dict()
     few, wrong = tmp_path / "few.pth", tmp_path / "wrong.pth"

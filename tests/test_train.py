@@ -1,6 +1,7 @@
 """train.py: a run that stops and continues is the run that never stopped, bit for bit."""
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -181,7 +182,8 @@ def test_console_has_the_blocks_and_the_epoch_line(tmp_path: Path, capsys) -> No
     for block in ("[+] System environments", "[+] Data", "[+] Network", "[+] Optimizer"):
         assert block in out
     assert " Model parameters: 11,177,538" in out
-    assert "[ 1/1] Epoch 1: Train Accuracy = " in out and "(time elapsed 00:00:0" in out
+    assert "[ 1/1] Epoch 1: Train Accuracy = " in out
+    assert re.search(r"lr = 0\.0001 \(time elapsed \d\d:\d\d:\d\d\)", out)
     assert out.strip() in (run / "log.txt").read_text().strip()
 
 
@@ -206,3 +208,63 @@ def test_bad_input_is_one_sentence(tmp_path: Path, name: str) -> None:
     arguments_, message = BAD[name]
     with pytest.raises(UserError, match=message):
         train.main([*arguments(tmp_path / "run"), *arguments_])
+
+
+def test_a_run_that_goes_back_keeps_its_own_best(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main([*arguments(run), "--num_epochs=4"])
+    first = checkpoint.load(run / "checkpoints" / "0001.pth")
+    back = f"--checkpoint={run / 'checkpoints' / '0001.pth'}"
+    copy = tmp_path / "copy"
+    train.main([*arguments(copy, back), "--num_epochs=2", "--optimizer.lr=0.0001"])
+    best = checkpoint.load(copy / "checkpoints" / "best.pth")
+    assert best["epoch"] == last(copy)["best"]["epoch"] >= first["epoch"]
+    # The same command again goes on from where it is, not from the checkpoint that it named.
+    train.main([*arguments(copy, back), "--num_epochs=3", "--optimizer.lr=0.0001"])
+    assert last(copy)["epoch"] == 3
+
+
+def test_changed_labels_are_another_run(tmp_path: Path, faces_csv) -> None:
+    csv = faces_csv(folder=tmp_path / "faces")
+    base = [
+        f"--data.train={csv}", "--data.random_split=True", "--data.crop=False", "--network=Tiny",
+        "--num_workers=0", "--tracking.wandb=off", f"--prefix={tmp_path / 'run'}",
+        "--input_size.height=32", "--input_size.width=32", "--batch_size=4",
+    ]  # fmt: skip
+    assert train.main([*base, "--num_epochs=1"]) == 0
+    table = pd.read_csv(csv)
+    table["label"] = 1 - table["label"].map({"real": 0, "fake": 1}).fillna(table["label"])
+    table.to_csv(csv, index=False)
+    with pytest.raises(UserError, match=r"changed since this run began"):
+        train.main([*base, "--num_epochs=2"])
+
+
+def test_a_diverged_run_is_no_success(tmp_path: Path) -> None:
+    more = ["--optimizer.type=SGD", "--optimizer.lr=1e30"]
+    with pytest.raises(UserError, match=r"not a number|cannot be used"):
+        train.main(arguments(tmp_path / "run", *more))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def backbone(:", "cannot be imported: SyntaxError"),
+        ("VARIANTS = ('1',)", "does not define backbone, heatmap_layer"),
+        (
+            "from torch import nn\nVARIANTS = ('1',)\n"
+            "def backbone(o): return nn.Sequential(nn.Flatten(), nn.LazyLinear(5))\n"
+            "def heatmap_layer(n): return n[0]",
+            r"answers \(2, 5\) for two pictures, expected \(2, 2\)",
+        ),
+        (
+            "VARIANTS = ('1',)\ndef backbone(o): raise ValueError('no such thing')\n"
+            "def heatmap_layer(n): return n",
+            "does not work: ValueError: no such thing",
+        ),
+    ],
+)
+def test_a_users_own_network_that_fails_is_named(tmp_path: Path, content, message) -> None:
+    name = f"Mine{abs(hash(content))}"
+    (tmp_path / "networks" / f"{name}.py").write_text(content)
+    with pytest.raises(UserError, match=message):
+        train.main(arguments(tmp_path / "run", f"--network={name}"))

@@ -24,8 +24,37 @@ def make_optimizer(network: torch.nn.Module, config: Config) -> torch.optim.Opti
     return getattr(torch.optim, settings.type)(network.parameters(), **options)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int) -> Any:
-    """The learning-rate schedule; cosine steps with each batch, the others with each epoch."""
+class Schedule:
+    """The learning-rate schedule: cosine moves with each batch, the others with each epoch."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: Config, steps: int) -> None:
+        self.optimizer = optimizer
+        self.type = config.scheduler.type
+        self.scheduler = _make_scheduler(optimizer, config, steps)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def after_batch(self) -> None:
+        if self.type == "cosine":
+            self.scheduler.step()
+
+    def after_epoch(self, valid_loss: float) -> None:
+        if self.type == "plateau":
+            self.scheduler.step(valid_loss)
+        elif self.type != "cosine":
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scheduler.load_state_dict(state)
+
+
+def _make_scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int) -> Any:
     settings = config.scheduler
     if settings.type == "step":
         return torch.optim.lr_scheduler.StepLR(optimizer, settings.step_size, settings.gamma)

@@ -1,6 +1,5 @@
 """Which rows train and which validate, what was left out of them, and how the console says so."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +8,16 @@ import torch
 
 import dataset
 import manifest
-import utils
-from dataset import Failure
+import splits
+from failures import Failure, check_share, summary
 from flags import Config
+from manifest import Manifest
 from utils import UserError
+
+UNKNOWN_PEOPLE = (
+    "no row says identity, video or source_path: one person may be in training and in validation, "
+    "and the validation then looks better than it is"
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Rows:
     train: pd.DataFrame
     valid: pd.DataFrame
     valid_name: str
+    home: Path = Path()
+    """The folder that paths are relative to."""
     left_out: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -39,25 +46,50 @@ def read_rows(config: Config) -> Rows:
     if not data.train:
         raise UserError("data.train is empty: name a CSV or a folder, or set tmp_data")
     whole = manifest.read(data.train, data.fake_label)
-    if data.random_split:
-        # Rows that the manifest keeps for testing stay out of both.
-        rows = whole.split("train", "val") if whole.has_splits else whole.rows
-        shares = (1 - data.test_proportions, data.test_proportions)
-        side = manifest.random_split(rows, shares, ("train", "val"), config.seed)
-        train, valid = (rows[side == name] for name in ("train", "val"))
-        return Rows(train, valid, data.train, notes=whole.warnings)
     if whole.has_splits and (whole.rows["split"] == "val").any():
-        return Rows(whole.split("train"), whole.split("val"), data.train, notes=whole.warnings)
+        return _from(whole, whole.split("train"), whole.split("val"), _unused(config))
+    # Rows that a manifest keeps for testing stay out of both.
+    rows = whole.split("train") if whole.has_splits else whole.rows
+    if data.random_split:
+        shares = (1 - data.test_proportions, data.test_proportions)
+        side = splits.random_split(rows, shares, ("train", "val"), config.seed)
+        known = any((rows[c] != "").any() for c in ("identity", "video", "source_path", "media"))
+        return _from(
+            whole, rows[side == "train"], rows[side == "val"], () if known else (UNKNOWN_PEOPLE,)
+        )
     if data.valid:
         other = manifest.read(data.valid, data.fake_label)
-        train = whole.split("train") if whole.has_splits else whole.rows
         valid = other.split("val") if other.has_splits else other.rows
-        if shared := manifest.leaks(train, valid):
+        if shared := splits.leaks(rows, valid):
             raise UserError(f"{data.train} and {data.valid} overlap:\n  " + "\n  ".join(shared))
-        return Rows(train, valid, data.valid, notes=whole.warnings + other.warnings)
+        both = _from(whole, rows, valid)
+        return replace(
+            both,
+            valid_name=data.valid,
+            left_out=both.left_out + other.left_out(),
+            notes=both.notes + other.warnings,
+        )
     raise UserError(
         f"{data.train}: nothing to validate on: give it val rows, or set data.valid, or "
         "data.random_split: True"
+    )
+
+
+def _from(whole: Manifest, train: pd.DataFrame, valid: pd.DataFrame, notes: tuple = ()) -> Rows:
+    return Rows(train, valid, whole.file, whole.home, _missing(whole), (*whole.warnings, *notes))
+
+
+def _missing(whole: Manifest) -> tuple[Failure, ...]:
+    return whole.left_out("train", "val") if whole.has_splits else whole.left_out()
+
+
+def _unused(config: Config) -> tuple[str, ...]:
+    data = config.data
+    named = {"data.random_split": data.random_split, "data.valid": data.valid}
+    return tuple(
+        f"{key} is set and not used: {data.train} has val rows of its own"
+        for key, value in named.items()
+        if value
     )
 
 
@@ -67,13 +99,16 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
         return rows
     train, lost = dataset.locate_faces(rows.train, config.data, config.face, device)
     valid, lost_too = dataset.locate_faces(rows.valid, config.data, config.face, device)
+    left_out = (*rows.left_out, *lost, *lost_too)
+    total = rows.train["path"].nunique() + rows.valid["path"].nunique() + len(rows.left_out)
+    check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
     require_classes(valid, "validation", fakes_on=False)
     return replace(
         rows,
         train=train.assign(split="train"),
         valid=valid.assign(split="val"),
-        left_out=(*lost, *lost_too),
+        left_out=left_out,
     )
 
 
@@ -94,13 +129,6 @@ def require_classes(rows: pd.DataFrame, name: str, fakes_on: bool) -> None:
         raise UserError(f"the {name} set has {which} only ({len(rows)} rows): {remedy}")
 
 
-def write_left_out(run: Path, failures: Iterable[Failure]) -> None:
-    """left_out.csv of a run: every picture that gave no sample, and why."""
-    if listed := [vars(failure) for failure in failures]:
-        table = pd.DataFrame(listed)
-        utils.write_atomic(run / "left_out.csv", table.to_csv(index=False, lineterminator="\n"))
-
-
 def data_block(config: Config, rows: Rows) -> str:
     """The console's `[+] Data` block."""
     if config.tmp_data:
@@ -113,8 +141,9 @@ def data_block(config: Config, rows: Rows) -> str:
         f" Train path : {data.train}",
         f" Test path : {data.test}",
         f" Batch size : {config.batch_size}",
-        f" Valid proportions : {len(valid) / (len(train) + len(valid)):.3g}",
     ]
+    if data.random_split:
+        lines.append(f" Valid proportions : {data.test_proportions:g}")
     for name, part in (("train", train), ("valid", valid)):
         fakes = int((part["label"] == manifest.FAKE).sum())
         lines.append(
@@ -123,13 +152,14 @@ def data_block(config: Config, rows: Rows) -> str:
         )
     if config.fakes.type != "none":
         lines.append(
-            f" Fakes : {config.fakes.type}, made of a real training sample with p = "
+            f" Fakes : while training, a real sample becomes one by {config.fakes.type} with p = "
             f"{config.fakes.probability:g}"
         )
     if data.repeat > 1:
-        lines.append(f" Passes in an epoch : {data.repeat}")
+        passes = f"{data.repeat} passes, {data.repeat * len(train):,} samples"
+        lines.append(f" An epoch : {passes}")
     if rows.left_out:
         file = Path(config.prefix) / "left_out.csv"
-        lines.append(f" Left out : {len(rows.left_out)} pictures, listed in {file}")
+        lines.append(f" {summary(rows.left_out, file).capitalize()}")
     lines += [f" WARNING: {note}" for note in rows.notes]
     return "\n".join(lines) + "\n"

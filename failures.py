@@ -1,0 +1,57 @@
+"""What could not be used, and why: named, counted and listed, never replaced by something else."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils import UserError, relative, write_atomic
+
+MISSING = "missing"
+UNREADABLE = "unreadable"
+NO_FACE = "no_face"
+NO_FAKE = "no_fake"
+NO_SCORE = "no_score"
+
+BAD = (MISSING, UNREADABLE, NO_SCORE)
+"""The kinds that `data.max_bad` counts; a picture without a face is left out, but not bad."""
+
+SHOWN = 5
+"""So many examples are named where there are many."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One picture or face that gave no sample. kind: one of the names above. reason: in words."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+def check_share(failures: Iterable[Failure], total: int, max_bad: float) -> None:
+    """Stop where more than `max_bad` of `total` pictures are bad, naming the first of them."""
+    bad = [f for f in failures if f.kind in BAD]
+    if len(bad) > max_bad * max(total, 1):
+        first = "\n  ".join(f"{f.path}: {f.reason}" for f in bad[:SHOWN])
+        raise UserError(
+            f"{len(bad)} of {total} pictures cannot be used, more than data.max_bad = "
+            f"{max_bad:g} allows:\n  {first}"
+        )
+
+
+def write_failures(file: Path, failures: Sequence[Failure], home: Path) -> None:
+    """Write left_out.csv (`path,kind,reason`), paths as the manifest in `home` writes them."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "kind", "reason"])
+    table.writerows([relative(f.path, home), f.kind, f.reason] for f in failures)
+    write_atomic(file, text.getvalue())
+
+
+def summary(failures: Sequence[Failure], file: Path) -> str:
+    """`3 left out: 2 no_face, 1 unreadable (FILE)`."""
+    kinds = sorted({f.kind for f in failures})
+    counts = ", ".join(f"{sum(f.kind == kind for f in failures)} {kind}" for kind in kinds)
+    return f"{len(failures)} left out: {counts} ({file})" if failures else "none left out"
