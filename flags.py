@@ -163,7 +163,9 @@ class Augment(Section):
     """Training augmentation (torchvision.transforms.v2); each chance is for one sample."""
 
     flip: Share = described(0.5, "Chance of a horizontal flip.")
-    rotation: float = described(5.0, "Largest rotation either way.", "degrees", ge=0, le=180)
+    rotation: float = described(
+        5.0, "Largest rotation either way, of half of the samples.", "degrees", ge=0, le=180
+    )
     color: Share = described(0.1, "Strength of brightness, contrast and saturation changes.")
     jpeg: Share = described(0.1, "Chance of JPEG compression.")
     jpeg_quality: list[int] = described(
