@@ -4,13 +4,15 @@ A file defines
     VARIANTS                  names of its sizes, the first is the default
     backbone(options)         -> the timm or torchvision network with its head
     heatmap_layer(backbone)   -> the layer that Grad-CAM reads
+    heatmap_reshape(backbone, output)   only where that layer's output is no map [n, c, h, w]
 A file of your own dropped into this folder is found by its name.
 """
 
 import difflib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -64,6 +66,7 @@ class Detector(nn.Module):
         self.set_normalisation(mean, std)
         self.weights_from = weights_from
         self._heatmap_layer = [heatmap_layer]  # a list, so that it is not registered twice
+        self.heatmap_reshape: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.backbone((pictures.float() - self.mean) / self.std)
@@ -125,6 +128,8 @@ def build(
         mean, std = input_statistics(backbone, model.in_channels)
         weights = getattr(backbone, "weights_from", "random")
         network = Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)
+        if hasattr(module, "heatmap_reshape"):
+            network.heatmap_reshape = partial(module.heatmap_reshape, backbone)
         pictures = torch.zeros(2, model.in_channels, size.height, size.width)
         with torch.no_grad():
             shape = tuple(network.eval()(pictures).shape)

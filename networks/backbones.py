@@ -3,7 +3,9 @@
 import os
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -16,11 +18,32 @@ HUB_TIMEOUT = 5.0
 """Seconds to wait for the model hub's first answer; its client would retry for a minute."""
 
 
-def from_timm(name: str, options: Options, packaged_weights: Path | None = None) -> nn.Module:
+class WithHead(nn.Module):
+    """timm's features with a head of our own."""
+
+    def __init__(self, features: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.features, self.head = features, head
+        self.pretrained_cfg = features.pretrained_cfg
+        self.weights_from = features.weights_from
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(pictures))
+
+
+def features_from_timm(name: str, options: Options, pool: str) -> nn.Module:
+    """timm's network `name` without its head. pool: `avg`, `max`, or empty for the whole map."""
+    return from_timm(name, replace(options, num_outputs=0), global_pool=pool)
+
+
+def from_timm(
+    name: str, options: Options, packaged_weights: Path | None = None, **more: Any
+) -> nn.Module:
     """timm's network `name` with a fresh head of `options.num_outputs`.
 
-    Pretrained weights come from `packaged_weights` (an installed package's file) where given,
-    else from timm's cache or the hub. The result says where in its attribute `weights_from`.
+    more: further arguments of timm's. Pretrained weights come from `packaged_weights` (an
+    installed package's file) where given, else from timm's cache or the hub. The result says
+    where in its attribute `weights_from`.
     """
     from_hub = options.pretrained and packaged_weights is None
     if from_hub:
@@ -32,6 +55,7 @@ def from_timm(name: str, options: Options, packaged_weights: Path | None = None)
             num_classes=options.num_outputs,
             in_chans=options.in_channels,
             drop_rate=options.dropout_rate,
+            **more,
         )
     except OSError as error:  # the hub's client: in reach a moment ago, but no file came
         raise UserError(f"no pretrained weights for {name} ({error}): {_remedy()}") from None
@@ -39,7 +63,7 @@ def from_timm(name: str, options: Options, packaged_weights: Path | None = None)
     if options.pretrained and packaged_weights is not None:
         load_in_order(network, packaged_weights, options)
         origin = f"ImageNet, {packaged_weights.name} of an installed package"
-    if options.pretrained:
+    if options.pretrained and options.num_outputs:
         # Google's initialisation of EfficientNet gives a head of two outputs weights of up to .7:
         # its first gradients would wreck the pretrained features. Start small.
         network.get_classifier().reset_parameters()

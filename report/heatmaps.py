@@ -70,7 +70,8 @@ def heatmaps(network: Detector, pictures: torch.Tensor, scores: np.ndarray) -> n
     from pytorch_grad_cam import GradCAM
 
     maps = []
-    with GradCAM(model=network.eval(), target_layers=[network.heatmap_layer]) as cam:
+    layers, reshape = [network.heatmap_layer], network.heatmap_reshape
+    with GradCAM(network.eval(), layers, reshape_transform=reshape) as cam:
         for start in range(0, len(pictures), BATCH):
             part = slice(start, start + BATCH)
             targets = [_margin_towards(FAKE if s >= THRESHOLD else REAL) for s in scores[part]]

@@ -226,7 +226,7 @@ def test_a_network_file_is_about_its_network(file, tree):
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     for needed in ("backbone", "heatmap_layer"):
         assert len(functions[needed].args.args) == 1
-    assert set(functions) <= {"backbone", "heatmap_layer", "packaged_weights"}
+    assert set(functions) <= {"backbone", "heatmap_layer", "packaged_weights", "heatmap_reshape"}
 
 
 def test_no_file_knows_a_machine():
