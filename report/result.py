@@ -161,7 +161,7 @@ def _history(tested: Tested) -> list[dict[str, Any]]:
     """The run's epochs: of its metrics.csv, which goes on after the best, else the checkpoint's."""
     table, stored = tested.checkpoint.absolute().parent.parent / "metrics.csv", tested.state
     try:
-        rows = pd.read_csv(table, float_precision="round_trip").to_dict("records")
+        rows = pd.read_csv(table).to_dict("records")
         losses = [[row["valid_loss"] for row in epochs] for epochs in (rows, stored["history"])]
     except (OSError, ValueError, KeyError):  # not there, or not ours: the checkpoint knows its past
         return stored["history"]
