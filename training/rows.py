@@ -31,6 +31,8 @@ class Rows:
     """The folder that paths are relative to."""
     left_out: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    random: bool = False
+    """Whether the validation was split off at random."""
 
 
 def read_rows(config: Config) -> Rows:
@@ -54,9 +56,9 @@ def read_rows(config: Config) -> Rows:
         shares = (1 - data.test_proportions, data.test_proportions)
         side = splits.random_split(rows, shares, ("train", "val"), config.seed)
         known = any((rows[c] != "").any() for c in ("identity", "video", "source_path", "media"))
-        return _from(
-            whole, rows[side == "train"], rows[side == "val"], () if known else (UNKNOWN_PEOPLE,)
-        )
+        notes = () if known else (UNKNOWN_PEOPLE,)
+        split = _from(whole, rows[side == "train"], rows[side == "val"], notes)
+        return replace(split, random=True)
     if data.valid:
         other = manifest.read(data.valid, data.fake_label)
         valid = other.split("val") if other.has_splits else other.rows
@@ -142,7 +144,7 @@ def data_block(config: Config, rows: Rows) -> str:
         f" Test path : {data.test}",
         f" Batch size : {config.batch_size}",
     ]
-    if data.random_split:
+    if rows.random:
         lines.append(f" Valid proportions : {data.test_proportions:g}")
     for name, part in (("train", train), ("valid", valid)):
         fakes = int((part["label"] == manifest.FAKE).sum())
