@@ -118,6 +118,9 @@ class InputSize(Section):
 class Model(Section):
     variant: OptionalText = described("", "Size of the network, as ResNet's 34; empty: its first.")
     pretrained: bool = described(False, "Start from ImageNet weights.")
+    weights: PathText = described(
+        "", "File of weights to start from: .safetensors, or .pth of timm, torchvision or ours."
+    )
     in_channels: Annotated[Literal[1, 3], BeforeValidator(not_a_bool)] = described(
         3, "3: colour; 1: pictures are turned grey."
     )
@@ -289,6 +292,11 @@ class Config(Section):
             wrong.append(
                 f"fakes.type {self.fakes.type} needs a face box, face.no_face: whole keeps "
                 "pictures without one: set face.no_face to drop"
+            )
+        if self.model.pretrained and self.model.weights:
+            wrong.append(
+                f"model.pretrained and model.weights {self.model.weights} both say where to start: "
+                "set one of the two"
             )
         if self.heatmaps.path and not self.cam:
             wrong.append(f"heatmaps.path {self.heatmaps.path} needs --cam: heatmaps are drawn then")

@@ -125,6 +125,10 @@ def build(
         backbone = module.backbone(options)
         if not model.init_weights and not model.pretrained:
             reset_to_layer_defaults(backbone)
+        if model.weights:
+            from networks.backbones import load_file
+
+            load_file(backbone, Path(model.weights))
         mean, std = input_statistics(backbone, model.in_channels)
         weights = getattr(backbone, "weights_from", "random")
         network = Detector(backbone, mean, std, module.heatmap_layer(backbone), weights)

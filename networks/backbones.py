@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file as load_safetensors
 from torch import nn
 
 from networks import Options
@@ -71,6 +72,37 @@ def from_timm(
     return network
 
 
+def load_file(network: nn.Module, file: Path) -> None:
+    """Start from a file of weights by their names; a head for other classes stays new.
+
+    file: .safetensors, or .pth with a state (of timm, torchvision, or one of our checkpoints);
+    only tensors are ever unpickled. UserError where anything but the head is missing or of
+    another shape.
+    """
+    if not file.is_file():
+        raise UserError(f"model.weights {file}: no such file")
+    try:
+        if file.suffix == ".safetensors":
+            stored = load_safetensors(file)
+        else:
+            stored = torch.load(file, map_location="cpu", weights_only=True)
+            stored = stored.get("weights", stored.get("state_dict", stored))
+        stored = {key.removeprefix("backbone."): value for key, value in stored.items()}
+    except Exception as error:  # zip, pickle and header errors have no common class
+        raise UserError(f"{file}: not weights that can be read safely: {error}") from None
+    own = network.state_dict()
+    fits = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
+    head = f"{_head_name(network)}."
+    wrong = [key for key in own if key not in fits and not key.startswith(head)]
+    if wrong:
+        raise UserError(
+            f"{file}: {len(wrong)} of the network's {len(own)} tensors are missing or of another "
+            f"shape, as {', '.join(wrong[:3])}"
+        )
+    network.load_state_dict(fits, strict=False)
+    network.weights_from = str(file)
+
+
 def load_in_order(network: nn.Module, file: Path, options: Options) -> None:
     """Load weights whose tensors stand in timm's order under other names; the head stays new.
 
@@ -97,8 +129,17 @@ def load_in_order(network: nn.Module, file: Path, options: Options) -> None:
 
 
 def _head_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> list[str]:
-    name = network.pretrained_cfg["classifier"]
-    return [key for key in state if key.startswith(f"{name}.")]
+    head = f"{_head_name(network)}."
+    return [key for key in state if key.startswith(head)]
+
+
+def _head_name(network: nn.Module) -> str:
+    """Name of the part that depends on the number of classes."""
+    if isinstance(network, WithHead):
+        return "head"
+    named = getattr(network, "pretrained_cfg", {}).get("classifier")
+    linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    return named or linear[-1]
 
 
 def _require_weights(name: str) -> None:

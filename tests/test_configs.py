@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import checkpoint
 import networks
@@ -69,3 +70,46 @@ def test_parameter_counts(known: tuple[str, str, int, int]) -> None:
 def test_networks_without_weights_say_so(name: str) -> None:
     with pytest.raises(networks.UserError, match=r"set model\.pretrained to False"):
         networks.build(name, Model(pretrained=True), 2, 0.0)
+
+
+def test_weights_from_a_local_file(tmp_path: Path) -> None:
+    ours = networks.build("ResNet", Model(), 2, 0.0)
+    state = ours.backbone.state_dict()
+    torch.save(state, tmp_path / "timm.pth")
+    torch.save({"weights": ours.state_dict()}, tmp_path / "ours.pth")
+    save_file(state, tmp_path / "same.safetensors")
+    for name in ("timm.pth", "ours.pth", "same.safetensors"):
+        model = Model(weights=str(tmp_path / name))
+        again = networks.build("ResNet", model, 2, 0.0)
+        assert again.weights_from.endswith(name)
+        assert all(torch.equal(v, state[k]) for k, v in again.backbone.state_dict().items())
+    # Another number of classes: the head is new, the rest is not.
+    other = networks.build("ResNet", Model(weights=str(tmp_path / "timm.pth")), 1, 0.0)
+    assert torch.equal(other.backbone.conv1.weight, ours.backbone.conv1.weight)
+    assert other.backbone.fc.weight.shape == (1, 512)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    torch.save(networks.build("ResNet", Model(), 2, 0.0).state_dict(), tmp_path / "18.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    for name, message in (
+        ("18.pth", "tensors are missing or of another shape"),
+        ("text.pth", "not weights that can be read safely"),
+        ("nowhere.pth", "no such file"),
+    ):
+        model = Model(variant="50", weights=str(tmp_path / name))
+        with pytest.raises(networks.UserError, match=message):
+            networks.build("ResNet", model, 2, 0.0)
+
+
+def test_only_the_head_may_be_missing(tmp_path: Path) -> None:
+    size = InputSize(height=32, width=32)
+    vit = networks.build("ViT", Model(variant="tiny_patch16"), 2, 0.0, size)
+    state = vit.backbone.state_dict()
+    missing = "blocks.3.mlp.fc1.weight"
+    torch.save({k: v for k, v in state.items() if k != missing}, tmp_path / "holed.pth")
+    model = Model(variant="tiny_patch16", weights=str(tmp_path / "holed.pth"))
+    with pytest.raises(networks.UserError, match=missing):
+        networks.build("ViT", model, 2, 0.0, size)
+    torch.save({k: v for k, v in state.items() if "head." not in k}, tmp_path / "holed.pth")
+    networks.build("ViT", model, 2, 0.0, size)
