@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
         return 0
     rows = read_rows(config)
     utils.seed_everything(config.seed)
+    torch.backends.cudnn.benchmark = True  # pictures have one size: let a GPU pick its fastest
     network = networks.build(
         config.network,
         config.model,

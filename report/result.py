@@ -87,7 +87,7 @@ def stored_block(result: Result) -> str:
     """The console's lines about the validation's threshold."""
     limits, values = result.thresholds, result.at_stored
     if not values:
-        return " No threshold is stored: the validation had one class only"
+        return f" No threshold is stored ({limits.data}): it needs reals and fakes"
     lines = [f" At the threshold {limits.threshold:.4f}, from {limits.data}:"]
     for key in metrics.AT_THRESHOLD:
         lines.append(f"   {metrics.NAMES[key][0]:<15} : {metrics.show(values[key])}")
