@@ -194,7 +194,7 @@ class Trainer:
             progress.lr = self.schedule.lr
         self.order.epoch, self.order.start = epoch, progress.batch
         sums = progress.sums.to(self.device, _sum_type(self.device))
-        total = len(self.order) * self.config.batch_size
+        total = max(0, self.order.count - progress.batch * self.config.batch_size)
         quiet = not sys.stderr.isatty()
         with tqdm(
             total=total, desc=f"Epoch {epoch}", unit="img", leave=False, disable=quiet
