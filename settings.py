@@ -1,7 +1,7 @@
 """Any typed schema + YAML + command line -> values, each mistake one sentence with its remedy.
 
 Defaults come first, then the YAML, then the command line. A mistake names file, key, value, nearest
-known key and what to do; nothing in a YAML can run code. The keys themselves are in flags.py.
+known key and what to do; nothing in a YAML can run code. The keys themselves are in flags/.
 """
 
 import argparse

@@ -1,0 +1,140 @@
+"""The configuration's keys: one typed schema that every command shares.
+
+    python train.py --config_file configs/ResNet.yaml --optimizer.lr=3e-4 --num_epochs 3
+    python train.py --help
+
+settings.py reads it from defaults, then a YAML, then the command line.
+"""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from flags.faces import Data, Face, InputSize, Margin, parse_margin
+from flags.fakes import Fakes, Warp
+from flags.testing import Heatmaps, Tracking
+from flags.training import Augment, Model, Optimizer, Scheduler
+from settings import NumberOrText, PathText, Section, Share, described, refuse_if
+
+__all__ = [
+    "Augment", "Config", "Data", "Face", "Fakes", "Heatmaps", "InputSize", "Margin", "Model",
+    "Optimizer", "Prepare", "Scheduler", "Sheet", "Tracking", "Warp", "parse_margin",
+]  # fmt: skip
+
+
+class Config(Section):
+    """What train.py and test.py read."""
+
+    network: str = described("ResNet", "Name of a file in networks/.")
+    seed: int = described(42, "Seed of everything random.", ge=0, lt=2**32)
+    device: NumberOrText = described("auto", "auto, cpu, cuda, mps, or the number of a GPU.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = described(
+        "auto", "Arithmetic; auto looks at what the processor can do and says what it took."
+    )
+    channels_last: bool = described(True, "Memory format of pictures; faster for convolutions.")
+    data: Data = described(Data, "The faces.")
+    face: Face = described(Face, "The crop recipe.")
+    input_size: InputSize = described(InputSize, "What the network is shown.")
+    model: Model = described(Model, "The network.")
+    fakes: Fakes = described(Fakes, "Fakes made while training.")
+    augment: Augment = described(Augment, "Training augmentation.")
+    optimizer: Optimizer = described(Optimizer, "The optimiser.")
+    scheduler: Scheduler = described(Scheduler, "The learning-rate schedule.")
+    tracking: Tracking = described(Tracking, "Experiment trackers.")
+    checkpoint: PathText = described("", "Checkpoint to continue from.")
+    test_checkpoint: PathText = described("", "Checkpoint to test; empty: the run's best.pth.")
+    prefix: str = described("./log/run", "Folder of the run.", min_length=1)
+    batch_size: int = described(32, "Samples in a batch; batch norm needs two.", ge=2)
+    num_workers: int = described(
+        2, "Processes that load pictures; 0: none beside the main one.", ge=0
+    )
+    num_epochs: int = described(20, "Epochs at the most.", "epochs", ge=1)
+    print_epochs: int = described(1, "Epochs between two printed lines.", "epochs", ge=1)
+    dropout_rate: float = described(0.0, "Dropout before the last layer.", ge=0, lt=1)
+    EARLY_STOPPING_EPOCH: int = described(
+        5, "Epochs without a lower validation loss before stopping; 0: never.", "epochs", ge=0
+    )
+    tmp_data: list[int] | None = described(
+        None, "[N, 3, H, W]: train on N random pictures, to see that everything runs."
+    )
+    bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)
+    layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
+    cam: bool = described(False, "test.py: draw Grad-CAM heatmaps.")
+    heatmaps: Heatmaps = described(Heatmaps, "Which heatmaps.")
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Config":
+        wrong = []
+        if self.data.random_split and self.data.valid:
+            wrong.append(
+                "data.random_split takes the validation from data.train, and data.valid "
+                f"{self.data.valid!r} is another: set one of the two"
+            )
+        shape = self.tmp_data
+        if shape is not None and (len(shape) != 4 or min(shape) < 1 or shape[0] < 8):
+            wrong.append(f"tmp_data {shape} wants [N, 3, H, W] with N of at least 8")
+        elif shape is not None and shape[1] != self.model.in_channels:
+            wrong.append(
+                f"tmp_data has {shape[1]} channels, model.in_channels is "
+                f"{self.model.in_channels}: make them equal"
+            )
+        if self.scheduler.type == "cosine" and self.scheduler.warmup_epochs >= self.num_epochs:
+            wrong.append(
+                f"scheduler.warmup_epochs {self.scheduler.warmup_epochs} must be less than "
+                f"num_epochs {self.num_epochs}"
+            )
+        if self.fakes.type != "none" and not self.data.crop:
+            wrong.append(
+                f"fakes.type {self.fakes.type}: fakes are made in the crop around a face: set "
+                "data.crop to True"
+            )
+        if self.fakes.type != "none" and self.face.no_face == "whole":
+            wrong.append(
+                f"fakes.type {self.fakes.type} needs a face box, face.no_face: whole keeps "
+                "pictures without one: set face.no_face to drop"
+            )
+        if self.model.pretrained and self.model.weights:
+            wrong.append(
+                f"model.pretrained and model.weights {self.model.weights} both say where to start: "
+                "set one of the two"
+            )
+        if self.heatmaps.path and not self.cam:
+            wrong.append(f"heatmaps.path {self.heatmaps.path} needs --cam: heatmaps are drawn then")
+        return refuse_if(wrong, self)
+
+
+class Prepare(Section):
+    """What prepare.py reads."""
+
+    root: PathText = described("", "Folder of the collection; empty where a package brings it.")
+    out: PathText = described("", "Folder for the faces and the manifest; empty: data/SOURCE.")
+    split: list[float] = described(
+        [0.6, 0.2, 0.2], "Shares of people for train, val and test.", min_length=3, max_length=3
+    )
+    seed: int = described(42, "Seed of the split and of the fakes.", ge=0, lt=2**32)
+    device: NumberOrText = described("cpu", "Where faces are searched: cpu, cuda, a GPU's number.")
+    face: Face = described(Face, "The crop recipe.")
+    fakes: Fakes = described(Fakes, "Fakes to write for val and test, from their reals.")
+    max_bad: Share = described(0.05, "Share of unreadable pictures above which it stops.")
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Prepare":
+        if min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split {self.split} must be shares that sum to 1, as [.6, .2, .2]")
+        return self
+
+
+class Sheet(Section):
+    """What fakes/sheet.py reads."""
+
+    out: str = described("sheet.png", "Picture to write, .png or .jpg.", min_length=5)
+    count: int = described(30, "Pairs on the sheet.", ge=1)
+    seed: int = described(42, "Seed of the fakes.", ge=0, lt=2**32)
+    face: Face = described(Face, "The crop recipe.")
+    fakes: Fakes = described(Fakes, "The fakes.")
+
+    @model_validator(mode="after")
+    def _suffix(self) -> "Sheet":
+        if not self.out.endswith((".png", ".jpg")):
+            raise ValueError(f"out {self.out} must end in .png or .jpg")
+        return self

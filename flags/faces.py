@@ -1,0 +1,97 @@
+"""The faces: where they are, how they are cut out, what the network is shown."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from settings import PathText, Section, Share, described, not_a_bool
+
+
+def _as_margin(value: Any) -> Any:
+    text = "" if isinstance(value, bool) else str(value).replace(" ", "")
+    if not re.fullmatch(r"\d+(\.\d+)?(px|%)?", text):
+        raise ValueError("give pixels (50 or 50px) or a share of the box (30%)")
+    return text if text.endswith(("px", "%")) else f"{text}px"
+
+
+Margin = Annotated[str, BeforeValidator(_as_margin)]
+"""Context around the face box, on each side: `30%` of the box or `50px` of the stored crop."""
+
+
+def parse_margin(margin: str) -> tuple[float, str]:
+    """`"30%"` -> (30.0, "%"), `"50px"` -> (50.0, "px")."""
+    unit = "%" if margin.endswith("%") else "px"
+    return float(margin.removesuffix(unit)), unit
+
+
+class Data(Section):
+    train: PathText = described("", "CSV of faces, or a folder with real/ and fake/, to train on.")
+    valid: PathText = described(
+        "", "CSV or folder to validate on, where data.train has no val rows."
+    )
+    test: PathText = described("", "CSV or folder for test.py; train.py never reads it.")
+    random_split: bool = described(False, "Take test_proportions of data.train as validation.")
+    test_proportions: float = described(
+        0.2, "Share of data.train held out by random_split.", gt=0, lt=1
+    )
+    crop: bool = described(True, "Find faces once and cut them out; False takes pictures whole.")
+    num_classes: Annotated[Literal[1, 2], BeforeValidator(not_a_bool)] = described(
+        2, "2: softmax over real and fake; 1: one sigmoid."
+    )
+    fake_label: int | str | None = described(
+        None, "Which value of the label column means fake, where the CSV does not say."
+    )
+    repeat: int = described(1, "Passes over the training rows in one epoch (small sets).", ge=1)
+    max_bad: Share = described(0.05, "Share of unreadable pictures above which a run stops.")
+    cache: PathText = described("data/cache", "Folder for the face crops that data.crop finds.")
+
+
+class Face(Section):
+    """The crop recipe: travels in the checkpoint, so that test and predict cut alike."""
+
+    detector: Literal["mtcnn", "haar"] = described("mtcnn", "Face detector.")
+    thresholds: list[Share] = described(
+        [0.6, 0.7, 0.7], "MTCNN's thresholds for its three stages.", min_length=3, max_length=3
+    )
+    confidence: Share = described(0.95, "Faces that MTCNN is less sure of are not kept.")
+    min_size: int = described(
+        20, "About the smallest face looked for, in the picture that is searched.", "px", ge=10
+    )
+    detect_size: int = described(
+        1024, "Pictures with a longer side are shrunk to it for detection only.", "px", ge=64
+    )
+    select: Literal["largest", "all"] = described(
+        "largest", "Keep a picture's largest face, or all."
+    )
+    no_face: Literal["drop", "whole"] = described(
+        "drop", "A picture without a face is left out, or taken whole."
+    )
+    grow: float = described(
+        2.0, "Side of the stored context crop, in sides of the face box.", ge=1, le=4
+    )
+    max_size: int = described(
+        512, "Longest side of the stored crop; larger ones are shrunk.", "px", ge=64
+    )
+    format: Literal["jpg", "png"] = described(
+        "jpg", "Stored crop: JPEG 95 with 4:4:4 colour, or PNG, four times larger and slower."
+    )
+    margin: Margin = described(
+        "30%", "Context that the network sees around the box, each side.", "% of box, or px"
+    )
+
+    @model_validator(mode="after")
+    def _margin_inside_the_stored_crop(self) -> "Face":
+        if self.margin.endswith("%"):
+            needed = 1 + 2 * float(self.margin[:-1]) / 100
+            if needed > self.grow + 1e-9:
+                raise ValueError(
+                    f"face.margin {self.margin} looks beyond the stored crop: "
+                    f"set face.grow to {needed:g} or more"
+                )
+        return self
+
+
+class InputSize(Section):
+    height: int = described(224, "Height of the network's input.", "px", ge=16)
+    width: int = described(224, "Width of the network's input.", "px", ge=16)
