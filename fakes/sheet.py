@@ -1,6 +1,8 @@
 """A sheet of self-made fakes beside their reals, to look at before training on them.
 
     python -m fakes.sheet data/portraits/faces --out sheet.png --fakes.type warp --count 30
+    python -m fakes.sheet data/portraits/faces --fakes.type warp --fakes.warp.align True \\
+        --fakes.warp.hull .5                               # the recipe of Li & Lyu (2018)
 
 Takes a folder of stored faces or any pictures with a face; each pair shows the real on the left.
 """
@@ -18,7 +20,7 @@ from flags import Sheet
 from settings import parse
 from utils import UserError, run_command
 
-TILE, COLUMNS = 160, 5
+TILE, COLUMNS = 224, 4
 """Side of one face in pixels, and pairs in a row."""
 
 
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> int:
         except (UnreadableImage, NoFake) as error:
             print(f"{path}: {error}", file=sys.stderr)
     if not pairs:
-        raise UserError(f"{argv[0]}: no picture with a face")
+        raise UserError(f"{argv[0]}: no picture with a face that a fake can be made of")
     count = len(pairs)
     pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % COLUMNS)
     rows = [np.concatenate(pairs[i : i + COLUMNS], axis=1) for i in range(0, len(pairs), COLUMNS)]

@@ -83,7 +83,7 @@ def test_the_type_chooses_the_recipe_and_its_own_settings(monkeypatch):
     assert own == Warp(kernel=9)
 
 
-def test_warp_is_its_make_and_needs_no_landmarks():
+def test_warp_is_its_make_and_by_default_needs_no_landmarks():
     real, fake = fakes.warp.make(NOISE, BOX, None, generator(5), WARP)
     assert real is NOISE
     np.testing.assert_array_equal(fake, warp(NOISE, BOX, generator(5), WARP))
@@ -91,7 +91,7 @@ def test_warp_is_its_make_and_needs_no_landmarks():
     np.testing.assert_array_equal(fake, with_points[1])
 
 
-# ---------------------------------------------------------------------------------- warp
+# --------------------------------------------------------------------- warp: the face box
 
 whole_boxes = st.tuples(
     st.integers(0, 80), st.integers(0, 80), st.integers(2, 120), st.integers(2, 120)
@@ -110,6 +110,15 @@ def test_only_the_face_region_changes(box, seed):
     assert changed[top:bottom, left:right].mean() > 0.5
     changed[top:bottom, left:right] = False
     assert not changed.any()
+
+
+def test_the_defaults_are_the_kaist_recipe_to_the_byte():
+    fake = warp(NOISE, BOX, generator(7), WARP)
+    scale = generator(7).uniform(0.7, 1.5)
+    small = cv2.resize(NOISE[40:90, 30:70], (round(40 * scale), round(50 * scale)))
+    by_hand = NOISE.copy()
+    by_hand[40:90, 30:70] = cv2.resize(cv2.GaussianBlur(small, (5, 5), 0), (40, 50))
+    np.testing.assert_array_equal(fake, by_hand)
 
 
 @given(st.integers(0, 2**32))
