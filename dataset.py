@@ -1,20 +1,18 @@
-"""Manifest rows -> batches of uint8 faces: the same batches with any number of workers."""
+"""Manifest rows -> samples: uint8 faces with their fakes and augmentation."""
 
-import atexit
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 import manifest
+from augment import augmentation
+from batches import Key
+from faces import decoded
 from faces.cache import Found, find_faces
 from faces.crop import network_crop
 from faces.image import UnreadableImage, read_image
@@ -23,28 +21,6 @@ from fakes import NoFake, make_pair
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from utils import sample_seed
-
-Key = tuple[int, int]
-"""(epoch, index): a sample's randomness is a function of (seed, epoch, index) and nothing else."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """images: uint8 [n, channels, height, width]. labels: int64 [n]. rows: int64 [n], the row of
-    each sample. failures: the rows that are missing from this batch.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    rows: torch.Tensor
-    failures: tuple[Failure, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def pin_memory(self) -> "Batch":
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.rows, self.failures)
-
 
 # ---------------------------------------------------------------------------------- faces
 
@@ -108,6 +84,28 @@ def face_columns(found: Found) -> list[dict[str, str]]:
 # -------------------------------------------------------------------------------- samples
 
 
+class Texts(Sequence[str]):
+    """Texts in two arrays, for data sets of which every worker has a copy.
+
+    Python counts the uses of a text inside the text: reading a list of a million, each worker
+    would write to all of it, and the memory that they share would become memory of their own.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        self.ends = np.cumsum([0, *map(len, encoded)])
+        self.content = np.frombuffer(b"".join(encoded), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        begin, end = self.ends[index % len(self)], self.ends[index % len(self) + 1]
+        return self.content[begin:end].tobytes().decode("utf-8", "surrogateescape")
+
+
 class FaceDataset(Dataset):
     """Faces by (epoch, index); an index counts on through `repeat` passes over the rows."""
 
@@ -121,9 +119,12 @@ class FaceDataset(Dataset):
         fakes: Fakes | None = None,
         augment: Augment | None = None,
         repeat: int = 1,
+        read: Callable[[str], np.ndarray] = read_image,
     ) -> None:
-        self.files = rows["file"].tolist()
-        self.names = rows["path"].tolist()
+        self.read = read
+        self.files = Texts(rows["file"].tolist())
+        same = rows["file"].equals(rows["path"])  # stored faces: the file that is read is the row's
+        self.names = self.files if same else Texts(rows["path"].tolist())
         self.labels = rows["label"].to_numpy(np.int64)
         self.boxes = manifest.table(rows["file_box"], 4)
         self.landmarks = manifest.table(rows["file_landmarks"], 10).reshape(-1, 5, 2)
@@ -141,7 +142,7 @@ class FaceDataset(Dataset):
         random = np.random.default_rng(sample_seed(self.seed, epoch, index))
         box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
         try:
-            image, label = read_image(self.files[row]), int(self.labels[row])
+            image, label = self.read(self.files[row]), int(self.labels[row])
             if self.fakes and label == REAL and random.random() < self.fakes.probability:
                 _, image = make_pair(image, box, landmarks, random, self.fakes)
                 label = FAKE
@@ -193,108 +194,6 @@ class RandomFaces(Dataset):
         return picture, int(self.labels[index]), index
 
 
-def augmentation(settings: Augment) -> v2.Compose:
-    """The training augmentation of uint8 [3, height, width] crops, drawn from the global RNG."""
-    strength, (low, high) = settings.color, settings.jpeg_quality
-    steps: list = [v2.RandomHorizontalFlip(settings.flip)]
-    if settings.rotation:
-        turn = v2.RandomRotation(settings.rotation, interpolation=v2.InterpolationMode.BILINEAR)
-        steps.append(v2.RandomApply([turn], 0.5))  # by far the dearest of the steps
-    if strength:
-        steps.append(v2.ColorJitter(strength, strength, strength))
-    if settings.resize:
-        steps.append(v2.RandomApply([_ShrinkAndGrow()], settings.resize))
-    if settings.blur:
-        steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], settings.blur))
-    if settings.jpeg:
-        steps.append(v2.RandomApply([v2.JPEG((low, high))], settings.jpeg))
-    if settings.erasing:
-        steps.append(v2.RandomErasing(settings.erasing, scale=(0.02, 0.2)))
-    return v2.Compose(steps)
-
-
-class _ShrinkAndGrow(torch.nn.Module):
-    """Lose resolution as a re-sized upload does: down to half at most, and back."""
-
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        height, width = picture.shape[-2:]
-        factor = float(torch.empty(()).uniform_(0.5, 1.0))
-        small = v2.functional.resize(
-            picture, [max(1, int(height * factor)), max(1, int(width * factor))], antialias=True
-        )
-        return v2.functional.resize(small, [height, width], antialias=True)
-
-
-# -------------------------------------------------------------------------------- batches
-
-
-class EpochBatches:
-    """Batches of (epoch, index): a shuffled order for each epoch, from the batch `start` on.
-
-    The order is a function of (seed, epoch), so a run that continues sees what it would have
-    seen. A last batch of one sample joins the one before: batch norm has no statistics of one.
-    """
-
-    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
-        self.epoch, self.start = 0, 0
-
-    def __len__(self) -> int:
-        return len(self._ends()) - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        order = np.arange(self.count)
-        if self.shuffle:
-            random = np.random.default_rng(sample_seed(self.seed, self.epoch, -1))
-            order = random.permutation(self.count)
-        ends = self._ends()
-        for begin, end in list(zip([0, *ends], ends, strict=False))[self.start :]:
-            yield [(self.epoch, int(index)) for index in order[begin:end]]
-
-    def _ends(self) -> list[int]:
-        ends = [*range(self.batch_size, self.count, self.batch_size), self.count]
-        if self.shuffle and len(ends) > 1 and ends[-1] - ends[-2] == 1:
-            del ends[-2]
-        return ends
-
-
-def make_loader(
-    dataset: Dataset,
-    batches: EpochBatches,
-    num_workers: int,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader that yields Batch; workers persist over the epochs and leave signals to us."""
-    if num_workers:
-        atexit.unregister(_end_workers)
-        atexit.register(_end_workers)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        persistent_workers=num_workers > 0,
-        worker_init_fn=_start_worker,
-        prefetch_factor=4 if num_workers else None,
-        # Its own generator: the loader draws a base seed, and the global one belongs to dropout.
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def collate(samples: list[tuple[torch.Tensor, int, int] | Failure]) -> Batch:
-    """Samples -> one Batch; failures are carried along, not replaced."""
-    failures = tuple(s for s in samples if isinstance(s, Failure))
-    good = [s for s in samples if not isinstance(s, Failure)]
-    images = torch.stack([s[0] for s in good]) if good else torch.empty(0, dtype=torch.uint8)
-    return Batch(
-        images,
-        torch.tensor([s[1] for s in good], dtype=torch.int64),
-        torch.tensor([s[2] for s in good], dtype=torch.int64),
-        failures,
-    )
-
-
 def training_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
     """The training rows with their fakes and augmentation."""
     return FaceDataset(
@@ -306,28 +205,29 @@ def training_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
         config.fakes,
         config.augment,
         config.data.repeat,
+        reader(rows, config.data),
     )
 
 
-def evaluation_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
-    """Rows as they are, for validation, test and heatmaps."""
-    return FaceDataset(rows, config.face, config.input_size, config.model.in_channels, config.seed)
+def evaluation_set(rows: pd.DataFrame, config: Config, keep: bool = False) -> FaceDataset:
+    """Rows as they are, for validation, test and heatmaps. keep: they are read again and again."""
+    read = reader(rows, config.data) if keep else read_image
+    size, channels = config.input_size, config.model.in_channels
+    return FaceDataset(rows, config.face, size, channels, config.seed, read=read)
 
 
-def _start_worker(worker: int) -> None:
-    # The main process decides what Ctrl-C and SIGTERM mean; workers end when it lets go of them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+def reader(rows: pd.DataFrame, data: Data) -> Callable[[str], np.ndarray]:
+    """How pictures are read: from their files, or decoded once as `data.memory` says."""
+    if data.memory == "ram":
+        return decoded.in_memory(rows["file"]).read
+    if data.memory == "file":
+        return decoded.in_file(rows["file"], Path(data.cache)).read
+    return read_image
 
 
-def _end_workers() -> None:
-    """At the exit after an error: workers whose loader was not closed.
-
-    multiprocessing asks them by SIGTERM, which they leave to us, and would wait for ever.
-    """
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's would raise for each of them
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+def balance_cells(rows: pd.DataFrame, balance: str, repeat: int) -> np.ndarray | None:
+    """The cell of each index for `data.balance`: its class, or its class within its source."""
+    if balance == "none" or len(rows) == 0:
+        return None
+    columns = ["label"] if balance == "class" else ["label", "source"]
+    return np.tile(rows.groupby(columns, sort=True).ngroup().to_numpy(), repeat)

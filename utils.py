@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -126,7 +127,11 @@ def pick_device(name: str) -> torch.device:
             return torch.device("cuda:0")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if "," in name:
-        raise UserError(f"device {name}: one device a process; choose one of them, as --device 0")
+        count = len(name.strip(",").split(","))
+        raise UserError(
+            f"device {name}: one process a device; type\n  CUDA_VISIBLE_DEVICES={name} torchrun "
+            f"--nproc-per-node {count} {_same_command()}\nor choose one of them, as --device 0"
+        )
     try:
         device = torch.device(f"cuda:{name}" if name.isdigit() else name)
     except RuntimeError:
@@ -145,6 +150,17 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "mps"):
         raise UserError(f"device {name!r} is not supported: use cpu, cuda, mps or a GPU's number")
     return device
+
+
+def _same_command() -> str:
+    """What was typed, without its --device."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before != "--device" and not word.startswith("--device")
+    ]
+    return shlex.join(kept)
 
 
 def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
@@ -173,8 +189,11 @@ def _cpu_computes_in_bf16() -> bool:
 # -------------------------------------------------------------------------------- console
 
 
-def console(log_file: Path | None = None) -> logging.Logger:
-    """The logger of a command: plain lines on standard output and, if given, in a file."""
+def console(log_file: Path | None = None, shown: bool = True) -> logging.Logger:
+    """The logger of a command: plain lines on standard output and, if given, in a file.
+
+    shown: False for all but the first of several processes, which would repeat its lines.
+    """
     logger = logging.getLogger("deepfake")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -183,7 +202,7 @@ def console(log_file: Path | None = None) -> logging.Logger:
         handler.close()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    logger.addHandler(logging.StreamHandler(sys.stdout))
+    logger.addHandler(logging.StreamHandler(sys.stdout) if shown else logging.NullHandler())
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         logger.addHandler(
@@ -194,7 +213,7 @@ def console(log_file: Path | None = None) -> logging.Logger:
     return logger
 
 
-def environment_block(device: torch.device, seed: int, precision: str) -> str:
+def environment_block(device: torch.device, seed: int, precision: str, processes: int = 1) -> str:
     """The console's `[+] System environments` block."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -207,6 +226,7 @@ def environment_block(device: torch.device, seed: int, precision: str) -> str:
         f" Device: {name}\n Random seed : {seed}\n The number of gpus : {gpus}\n"
         f" The number of cpus : {os.cpu_count()}\n Memory Size : {memory:.0f}G\n"
         f" Precision : {precision}\n PyTorch : {torch.__version__}\n"
+        + (f" Processes : {processes}\n" if processes > 1 else "")
     )
 
 

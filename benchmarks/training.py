@@ -28,11 +28,12 @@ import manifest
 import networks
 import sources.portraits
 import utils
-from dataset import EpochBatches
+from batches import EpochBatches, make_loader
 from faces.image import read_image
 from flags import Augment, Config, Data, Model
 from scores import autocast, to_device
-from training.optimizer import make_optimizer, training_loss
+from training.loss import training_loss
+from training.optimizer import make_optimizer
 
 BATCH, SIDE = 32, 224
 DEVICE = torch.device("cpu")
@@ -74,7 +75,7 @@ class WithLoader:
         self.bare = bare
         count = min(len(samples), BATCH * batches)  # type: ignore[arg-type]
         self.order = EpochBatches(count, BATCH, seed=0, shuffle=True)
-        self.loader = dataset.make_loader(samples, self.order, workers)
+        self.loader = make_loader(samples, self.order, workers)
 
     def run(self, batches: int) -> None:
         done = 0

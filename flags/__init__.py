@@ -6,19 +6,22 @@
 settings.py reads it from defaults, then a YAML, then the command line.
 """
 
+import os
+import re
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Fakes, Warp
-from flags.testing import Heatmaps, Tracking
-from flags.training import Augment, Model, Optimizer, Scheduler
+from flags.testing import Compare, Heatmaps, Rule, Tracking
+from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "Config", "Data", "Face", "Fakes", "Heatmaps", "InputSize", "Margin", "Model",
-    "Optimizer", "Prepare", "Scheduler", "Sheet", "Tracking", "Warp", "parse_margin",
+    "Augment", "Compare", "Config", "Data", "Face", "Fakes", "Heatmaps", "InputSize", "Loss",
+    "Margin", "Model", "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Warp",
+    "parse_margin",
 ]  # fmt: skip
 
 
@@ -38,13 +41,19 @@ class Config(Section):
     model: Model = described(Model, "The network.")
     fakes: Fakes = described(Fakes, "Fakes made while training.")
     augment: Augment = described(Augment, "Training augmentation.")
+    loss: Loss = described(Loss, "The loss.")
     optimizer: Optimizer = described(Optimizer, "The optimiser.")
     scheduler: Scheduler = described(Scheduler, "The learning-rate schedule.")
+    saving: Saving = described(Saving, "Checkpoints, and what the best one is.")
     tracking: Tracking = described(Tracking, "Experiment trackers.")
     checkpoint: PathText = described("", "Checkpoint to continue from.")
     test_checkpoint: PathText = described("", "Checkpoint to test; empty: the run's best.pth.")
-    prefix: str = described("./log/run", "Folder of the run.", min_length=1)
-    batch_size: int = described(32, "Samples in a batch; batch norm needs two.", ge=2)
+    prefix: str = described(
+        "./log/run", "Folder of the run; $NAME in it is the environment's.", min_length=1
+    )
+    batch_size: int = described(
+        32, "Samples in a batch, over all processes; batch norm needs two.", ge=2
+    )
     num_workers: int = described(
         2, "Processes that load pictures; 0: none beside the main one.", ge=0
     )
@@ -52,15 +61,26 @@ class Config(Section):
     print_epochs: int = described(1, "Epochs between two printed lines.", "epochs", ge=1)
     dropout_rate: float = described(0.0, "Dropout before the last layer.", ge=0, lt=1)
     EARLY_STOPPING_EPOCH: int = described(
-        5, "Epochs without a lower validation loss before stopping; 0: never.", "epochs", ge=0
+        5, "Epochs without a better saving.best before stopping; 0: never.", "epochs", ge=0
     )
     tmp_data: list[int] | None = described(
         None, "[N, 3, H, W]: train on N random pictures, to see that everything runs."
     )
+    rule: Rule = described("mean", "From the faces of a track in a video to its score.")
+    subgroups: list[str] = described([], "Columns of the manifest that test.py breaks down by.")
     bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)
     layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
     cam: bool = described(False, "test.py: draw Grad-CAM heatmaps.")
     heatmaps: Heatmaps = described(Heatmaps, "Which heatmaps.")
+
+    @field_validator("prefix")
+    @classmethod
+    def _with_variables(cls, prefix: str) -> str:
+        # A sweep's agent names each run by WANDB_RUN_ID and starts it without a shell.
+        folder = os.path.expandvars(prefix)
+        if missing := re.findall(r"\$\w+|\$\{\w+\}", folder):
+            raise ValueError(f"{', '.join(missing)} is not set in the environment")
+        return folder
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":

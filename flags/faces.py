@@ -25,12 +25,26 @@ def parse_margin(margin: str) -> tuple[float, str]:
     return float(margin.removesuffix(unit)), unit
 
 
+def _as_one_or_more(value: Any) -> Any:
+    """One text alone, several as a list: a single manifest is written as it always was."""
+    several = value if isinstance(value, list) else ["" if value is None else value]
+    if twice := sorted({str(name) for name in several if several.count(name) > 1}):
+        raise ValueError(f"names {', '.join(twice)} twice: each collection counts once")
+    if len(several) > 1 and "" in several:
+        raise ValueError("names a CSV or folder that is empty: remove it")
+    return several if len(several) > 1 else several[0] if several else ""
+
+
+OneOrMore = Annotated[str | list[str], BeforeValidator(_as_one_or_more)]
+"""One path or several; `--data.test a.csv --data.test b.csv` on the command line."""
+
+
 class Data(Section):
     train: PathText = described("", "CSV of faces, or a folder with real/ and fake/, to train on.")
     valid: PathText = described(
         "", "CSV or folder to validate on, where data.train has no val rows."
     )
-    test: PathText = described("", "CSV or folder for test.py; train.py never reads it.")
+    test: OneOrMore = described("", "CSVs or folders for test.py; train.py never reads them.")
     random_split: bool = described(False, "Take test_proportions of data.train as validation.")
     test_proportions: float = described(
         0.2, "Share of data.train held out by random_split.", gt=0, lt=1
@@ -43,8 +57,20 @@ class Data(Section):
         None, "Which value of the label column means fake, where the CSV does not say."
     )
     repeat: int = described(1, "Passes over the training rows in one epoch (small sets).", ge=1)
+    balance: Literal["none", "class", "source"] = described(
+        "none", "Batches hold reals and fakes (class), or those of each source, equally often."
+    )
+    memory: Literal["none", "ram", "file"] = described(
+        "none", "Decoded pictures are kept in memory, or in a memory-mapped file in data.cache."
+    )
     max_bad: Share = described(0.05, "Share of unreadable pictures above which a run stops.")
     cache: PathText = described("data/cache", "Folder for the face crops that data.crop finds.")
+
+    @property
+    def tests(self) -> list[str]:
+        """The CSVs and folders of `test`, one after another."""
+        several = self.test if isinstance(self.test, list) else [self.test]
+        return [name for name in several if name]
 
 
 class Face(Section):

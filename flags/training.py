@@ -19,15 +19,24 @@ class Model(Section):
     init_weights: bool = described(
         True, "Initialise as the network's paper does; False: PyTorch's defaults for each layer."
     )
+    freeze_epochs: int = described(0, "First epochs in which only the head learns.", "epochs", ge=0)
+    ema: float = described(
+        0.0,
+        "Decay of a moving average of the weights, as .999, which is tested; 0: none.",
+        ge=0,
+        lt=1,
+    )
+    compile: bool = described(False, "Train through torch.compile; needs a C++ compiler.")
 
 
 class Augment(Section):
     """Training augmentation (torchvision.transforms.v2); each chance is for one sample."""
 
     flip: Share = described(0.5, "Chance of a horizontal flip.")
-    rotation: float = described(
-        5.0, "Largest rotation either way, of half of the samples.", "degrees", ge=0, le=180
-    )
+    vertical_flip: Share = described(0.0, "Chance of a vertical flip.")
+    rotation: float = described(5.0, "Largest rotation either way.", "degrees", ge=0, le=360)
+    shift: Share = described(0.0, "Largest shift either way, in sides of the crop.")
+    turned: Share = described(0.5, "Chance that a sample is rotated and shifted.")
     color: Share = described(0.1, "Strength of brightness, contrast and saturation changes.")
     jpeg: Share = described(0.1, "Chance of JPEG compression.")
     jpeg_quality: list[int] = described(
@@ -52,6 +61,48 @@ class Optimizer(Section):
     lr: float = described(1e-4, "Learning rate at the start (after warm-up).", gt=0)
     weight_decay: float = described(1e-2, "Weight decay.", ge=0)
     momentum: float = described(0.9, "Momentum of SGD and RMSprop.", ge=0, lt=1)
+    clip_norm: float = described(
+        0.0, "Gradients whose norm is larger are scaled down to it; 0: never.", ge=0
+    )
+    accumulate: int = described(
+        1, "Batches whose gradients make one step, as if they were one batch.", "batches", ge=1
+    )
+
+
+class Loss(Section):
+    """Cross-entropy, and what is changed about it."""
+
+    weights: Literal["none", "balanced"] = described(
+        "none", "balanced: each class counts alike, however many samples it has."
+    )
+    fake_weight: float = described(1.0, "A fake counts so many times as much as a real.", gt=0)
+    label_smoothing: float = described(
+        0.0, "Share of a label that is spread over both classes (Szegedy 2016).", ge=0, lt=1
+    )
+    mixup: float = described(
+        0.0, "Pairs of a batch are mixed by Beta(mixup, mixup) (Zhang 2018); 0: not.", ge=0
+    )
+
+
+Metric = Literal[
+    "valid_loss", "valid_accuracy", "valid_precision", "valid_recall", "valid_f1", "valid_auc",
+    "valid_eer", "valid_average_precision",
+]  # fmt: skip
+
+
+class Saving(Section):
+    """Which checkpoints a run keeps, and what it does when the numbers run away."""
+
+    best: Metric = described(
+        "valid_loss", "What best.pth, early stopping and a plateau schedule look at."
+    )
+    keep: int = described(0, "Numbered checkpoints kept, the newest; 0: all.", ge=0)
+    minutes: float = described(
+        15.0, "An epoch under way is saved each so often; 0: never.", "minutes", ge=0
+    )
+    on_nan: Literal["stop", "roll_back"] = described(
+        "stop", "Loss is not a number: stop, or go back one epoch with a tenth of the rate."
+    )
 
 
 class Scheduler(Section):

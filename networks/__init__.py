@@ -78,6 +78,16 @@ class Detector(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(shape) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(shape) * 255, persistent=False)
 
+    def freeze_features(self, frozen: bool) -> None:
+        """Let the head alone learn, or the whole network again, in training mode.
+
+        Frozen batch norm keeps its statistics and frozen dropout is off.
+        """
+        from networks.backbones import head_of
+
+        self.backbone.train(not frozen).requires_grad_(not frozen)
+        head_of(self.backbone).train().requires_grad_(True)
+
     @property
     def heatmap_layer(self) -> nn.Module:
         """The layer whose activations Grad-CAM weighs."""

@@ -133,12 +133,19 @@ def _head_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> list[str]:
     return [key for key in state if key.startswith(head)]
 
 
+def head_of(network: nn.Module) -> nn.Module:
+    """The part that depends on the number of classes; UserError where no layer is linear."""
+    return network.get_submodule(_head_name(network))
+
+
 def _head_name(network: nn.Module) -> str:
     """Name of the part that depends on the number of classes."""
     if isinstance(network, WithHead):
         return "head"
     named = getattr(network, "pretrained_cfg", {}).get("classifier")
     linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if not named and not linear:
+        raise UserError("this network has no linear layer that could be called its head")
     return named or linear[-1]
 
 

@@ -1,6 +1,7 @@
 """Rows become batches: the same ones however they are loaded, and no failure becomes a sample."""
 
 import hashlib
+import pickle
 import random
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 import dataset
 import manifest
-from dataset import Batch, EpochBatches, FaceDataset, RandomFaces, collate, make_loader
+from augment import augmentation
+from batches import Batch, EpochBatches, collate, make_loader
+from dataset import FaceDataset, RandomFaces
 from faces.image import read_image, write_image
 from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure
 from flags import Augment, Config, Data, Face, Fakes, InputSize
@@ -268,9 +271,9 @@ def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
         "blur": 0.0, "resize": 0.0, "erasing": 0.0,
     }  # fmt: skip
     picture = torch.from_numpy(skimage.data.astronaut()[60:180, 170:290].copy()).permute(2, 0, 1)
-    assert torch.equal(dataset.augmentation(Augment(**off))(picture), picture)
+    assert torch.equal(augmentation(Augment(**off))(picture), picture)
     torch.manual_seed(0)
-    changed = dataset.augmentation(Augment(**off | {only: 1.0 if only != "rotation" else 20.0}))
+    changed = augmentation(Augment(**off | {only: 1.0 if only != "rotation" else 20.0}))
     results = [changed(picture) for _ in range(3)]
     assert all(r.shape == picture.shape and r.dtype == torch.uint8 for r in results)
     assert any(not torch.equal(r, picture) for r in results)
@@ -314,6 +317,39 @@ def test_an_epoch_goes_on_where_it_stopped(count, size, start):
     assert len(rest) == len(whole) - start
 
 
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    repeat=st.integers(1, 3),
+    epoch=st.integers(1, 3),
+)
+def test_balanced_batches_hold_each_cell_equally_often(sizes, repeat, epoch):
+    cells = np.tile(np.repeat(np.arange(len(sizes)), sizes), repeat)
+    order = EpochBatches(len(cells), 8, 5, shuffle=True, cells=cells)
+    order.epoch = epoch
+    indices = [index for batch in order for _, index in batch]
+    assert len(indices) == len(set(indices)) == len(cells)
+    counts = np.bincount(cells[np.array(indices) % len(cells)], minlength=len(sizes))
+    assert counts.max() - counts.min() <= 1
+    for number, size in enumerate(sizes):  # none comes again before all of its cell came
+        own = [i % len(cells) for i in indices if cells[i % len(cells)] == number]
+        times = np.unique(own, return_counts=True)[1]
+        assert len(times) == min(len(own), size * repeat) and times.max() - times.min() <= 1
+
+
+def test_a_rare_picture_that_comes_again_gets_other_changes(rows):
+    samples = faces(rows, fakes=None)
+    count = len(samples)
+    assert samples[1, 3][2] == samples[1, 3 + count][2] == 3
+    assert not torch.equal(samples[1, 3][0], samples[1, 3 + count][0])
+
+
+def test_cells_are_classes_or_classes_within_sources(rows):
+    some = rows.head(4).assign(label=[0, 1, 1, 1], source=["a", "a", "b", "b"])
+    assert dataset.balance_cells(some, "none", 1) is None
+    assert dataset.balance_cells(some, "class", 2).tolist() == [0, 1, 1, 1] * 2
+    assert dataset.balance_cells(some, "source", 1).tolist() == [0, 1, 2, 2]
+
+
 def test_epochs_and_seeds_have_their_own_order():
     def order(seed, epoch, shuffle=True):
         batches = EpochBatches(50, 8, seed, shuffle)
@@ -326,7 +362,8 @@ def test_epochs_and_seeds_have_their_own_order():
 
 
 DIES_AMONG_WORKERS = """
-from dataset import EpochBatches, RandomFaces, make_loader
+from batches import EpochBatches, make_loader
+from dataset import RandomFaces
 
 loader = make_loader(RandomFaces([64, 3, 8, 8], 0), EpochBatches(64, 4, 0, True), 2)
 for batch in loader:
@@ -470,3 +507,20 @@ def test_all_rows_may_be_left_out(photos, tmp_path):
     rows, failures = located(photos.iloc[2:], tmp_path)
     assert len(rows) == 0 and len(failures) == 1
     assert set(manifest.COLUMNS) <= set(rows.columns)
+
+
+# ---------------------------------------------------------------------------------- texts
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=20))
+def test_texts_are_a_list_of_texts(texts):
+    kept = dataset.Texts(texts)
+    assert list(kept) == texts and len(kept) == len(texts)
+    assert [kept[i - len(texts)] for i in range(len(texts))] == texts
+    with pytest.raises(IndexError):
+        kept[len(texts)]
+
+
+def test_texts_keep_names_that_are_no_utf8_and_go_to_other_processes():
+    names = ["a.png", "", "\udcff.png", "ü" * 1000]
+    assert list(pickle.loads(pickle.dumps(dataset.Texts(names)))) == names

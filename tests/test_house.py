@@ -33,13 +33,14 @@ UNSAFE = (
 )  # fmt: skip
 QUIET = (
     "frozenset", "re.compile", "pathlib.Path", "typing.TypeVar", "pydantic.BeforeValidator",
-    "pydantic.Field", "float", "Thresholds",
+    "pydantic.Field", "float", "Thresholds", "datetime.timedelta",
+    "vars", "numpy.array",
 )  # fmt: skip
 """Calls that a constant may need; everything else on the top level is work done on import."""
 
 
 LONGEST = 400
-LONGER = {"metrics.py": 404}
+LONGER: dict[str, int] = {}
 """Lines of a file at the most, and of the files that are longer today: those may only shrink."""
 
 

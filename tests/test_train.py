@@ -13,6 +13,7 @@ import torch
 import checkpoint
 import networks
 import train
+from training import step
 from utils import UserError
 
 TINY = ["--tmp_data=40,3,32,32", "--batch_size=8", "--num_workers=0", "--tracking.wandb=off"]
@@ -67,7 +68,7 @@ class Interrupt:
     """Sends a signal to this process after so many training steps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, after: int) -> None:
-        self.steps, real = 0, train.batch_sums
+        self.steps, real = 0, step.batch_sums
 
         def counted(*arguments):
             self.steps += 1
@@ -75,7 +76,7 @@ class Interrupt:
                 os.kill(os.getpid(), number)
             return real(*arguments)
 
-        monkeypatch.setattr(train, "batch_sums", counted)
+        monkeypatch.setattr(step, "batch_sums", counted)
 
 
 SCHEDULES = (

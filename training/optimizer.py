@@ -1,19 +1,11 @@
-"""Loss, optimiser and learning-rate schedule from their sections of the configuration."""
+"""Optimiser and learning-rate schedule from their sections of the configuration."""
 
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from flags import Config
-
-
-def training_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of two outputs, or of one sigmoid."""
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels)
 
 
 def make_optimizer(network: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -41,11 +33,20 @@ class Schedule:
         if self.type == "cosine":
             self.scheduler.step()
 
-    def after_epoch(self, valid_loss: float) -> None:
+    def after_epoch(self, badness: float) -> None:
+        """badness: what a plateau looks at, lower is better."""
         if self.type == "plateau":
-            self.scheduler.step(valid_loss)
+            self.scheduler.step(badness)
         elif self.type != "cosine":
             self.scheduler.step()
+
+    def scale(self, factor: float) -> None:
+        """Make this and all later learning rates smaller, as after a loss that ran away."""
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+            group["initial_lr"] = group.get("initial_lr", group["lr"]) * factor
+        if hasattr(self.scheduler, "base_lrs"):
+            self.scheduler.base_lrs = [lr * factor for lr in self.scheduler.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         return self.scheduler.state_dict()

@@ -1,50 +1,69 @@
 """How a run continues: from which checkpoint, with which settings, at which random state."""
 
+import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 import checkpoint
 from flags import Config
+from processes import Processes
 from settings import load
+from training.optimizer import Schedule
+from training.step import Step
 from utils import UserError
 
 FREE_TO_CHANGE = (
     "device", "num_workers", "print_epochs", "checkpoint", "test_checkpoint", "prefix", "bootstrap",
     "cam", "heatmaps", "layer_table", "tracking", "data.test", "data.cache", "data.max_bad",
-    "EARLY_STOPPING_EPOCH",
+    "EARLY_STOPPING_EPOCH", "data.memory", "saving.keep", "saving.minutes", "saving.on_nan",
+    "model.compile", "rule", "subgroups",
 )  # fmt: skip
 """Keys that do not change what is learned, so that a run may continue with other values."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come. `batch`, `sums` and `lr` describe an epoch that is under way."""
+    """How far a run has come. `batch`, `sums` and `lr` describe an epoch that is under way.
+
+    best_value: of the metric that `saving.best` names; best_loss: the validation loss beside it.
+    rollbacks: how often the run went back an epoch because its loss ran away.
+    """
 
     epoch: int = 0  # the last finished one; the first is 1
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_loss: float = float("inf")
+    best_value: float = float("nan")
+    rollbacks: int = 0
     batch: int = 0
     lr: float = 0.0
     sums: torch.Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Progress":
-        """The progress that a checkpoint was written at."""
+    def of(cls, state: dict[str, Any], first: bool) -> "Progress":
+        """The progress that a checkpoint was written at; of several processes the first one has
+        the sums of all.
+        """
         training, best = state["training"], state["best"]
+        sums = training["sums"]
         return cls(
             epoch=state["epoch"],
             history=list(state["history"]),
             best_epoch=best["epoch"],
             best_loss=best["valid_loss"],
+            best_value=best.get("value", best["valid_loss"]),  # the first version had no other
+            rollbacks=training.get("rollbacks", 0),
             batch=training["batch"],
             lr=training["lr"],
-            sums=training["sums"],
+            sums=sums if first else torch.zeros_like(sums),
         )
 
 
@@ -69,6 +88,27 @@ def resume_state(config: Config, run: Path) -> tuple[Path, dict[str, Any]] | Non
     state = checkpoint.load(chosen)
     refuse_other(config, state["config"], f"{chosen} comes from a run")
     return chosen, state
+
+
+@contextmanager
+def alone_in(run: Path, first: bool) -> Iterator[None]:
+    """Keep the run folder for this run: two that write into one would spoil both.
+
+    The system lets go of the lock when a process ends, however it ends. Raises UserError where
+    another run has it.
+    """
+    if not first:
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{run}: another training writes into this folder: wait for it, or choose another "
+            "--prefix"
+        ) from None
 
 
 def _began_from(before: Config | None, file: str) -> bool:
@@ -107,8 +147,15 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def badness(metric: str, value: float) -> float:
+    """A metric as a number that is better the lower it is; what is undefined is the worst."""
+    if math.isnan(value):
+        return math.inf
+    return value if metric in ("valid_loss", "valid_eer") else -value
+
+
 def should_end(config: Config, epoch: int, best_epoch: int) -> bool:
-    """All epochs are done, or EARLY_STOPPING_EPOCH of them brought no lower validation loss."""
+    """All epochs are done, or EARLY_STOPPING_EPOCH of them brought nothing better."""
     patience = config.EARLY_STOPPING_EPOCH
     return epoch >= config.num_epochs or 0 < patience <= epoch - best_epoch
 
@@ -154,3 +201,51 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def training_state(
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    progress: Progress,
+    randoms: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The checkpoint's `training`: all that the next step depends on beside the weights.
+
+    randoms: the random state of each process, by rank. With a moving average the checkpoint's
+    weights are the average, and those that learn stand here.
+    """
+    return {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": schedule.state_dict(),
+        "scaler": step.scaler.state_dict(),
+        "random": randoms[0],
+        "random_of_others": randoms[1:],
+        "weights": step.network.state_dict() if step.average else None,
+        "steps": step.steps,
+        "parts": step.parts,
+        "rollbacks": progress.rollbacks,
+        "batch": progress.batch,
+        "lr": progress.lr,
+        "sums": progress.sums,
+    }
+
+
+def restore_training(
+    state: dict[str, Any],
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    processes: Processes,
+) -> None:
+    """Set everything to where a checkpoint was written; what its version did not know is new."""
+    training = state["training"]
+    step.evaluated.load_state_dict(state["weights"])
+    step.network.load_state_dict(training.get("weights") or state["weights"])
+    optimizer.load_state_dict(training["optimizer"])
+    schedule.load_state_dict(training["scheduler"])
+    step.scaler.load_state_dict(training["scaler"])
+    step.steps, step.parts = training.get("steps", 0), training.get("parts", 1)
+    randoms = [training["random"], *training.get("random_of_others", [])]
+    if len(randoms) == processes.world:  # with another number of processes dropout is another one
+        set_random_state(randoms[processes.rank])

@@ -1,15 +1,17 @@
-"""Which rows train and which validate, what was left out of them, and how the console says so."""
+"""Which rows train and which validate, and what was left out of them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from torch.utils.data import Dataset
 
 import dataset
 import manifest
 import splits
-from failures import Failure, check_share, summary
+from failures import Failure, check_share
 from flags import Config
 from manifest import Manifest
 from utils import UserError
@@ -131,37 +133,18 @@ def require_classes(rows: pd.DataFrame, name: str, fakes_on: bool) -> None:
         raise UserError(f"the {name} set has {which} only ({len(rows)} rows): {remedy}")
 
 
-def data_block(config: Config, rows: Rows) -> str:
-    """The console's `[+] Data` block."""
+def samples(rows: Rows, config: Config) -> tuple[Dataset, Dataset]:
+    """The training and the validation set."""
     if config.tmp_data:
         return (
-            f"[+] Data\n Random pictures : {config.tmp_data}\n Batch size : {config.batch_size}\n"
+            dataset.RandomFaces(config.tmp_data, config.seed),
+            dataset.RandomFaces(config.tmp_data, config.seed + 1),
         )
-    data, train, valid = config.data, rows.train, rows.valid
-    lines = [
-        "[+] Data",
-        f" Train path : {data.train}",
-        f" Test path : {data.test}",
-        f" Batch size : {config.batch_size}",
-    ]
-    if rows.random:
-        lines.append(f" Valid proportions : {data.test_proportions:g}")
-    for name, part in (("train", train), ("valid", valid)):
-        fakes = int((part["label"] == manifest.FAKE).sum())
-        lines.append(
-            f" The number of {name} samples : {len(part):,} ({len(part) - fakes:,} real, "
-            f"{fakes:,} fake)"
-        )
-    if config.fakes.type != "none":
-        lines.append(
-            f" Fakes : while training, a real sample becomes one by {config.fakes.type} with p = "
-            f"{config.fakes.probability:g}"
-        )
-    if data.repeat > 1:
-        passes = f"{data.repeat} passes, {data.repeat * len(train):,} samples"
-        lines.append(f" An epoch : {passes}")
-    if rows.left_out:
-        file = Path(config.prefix) / "left_out.csv"
-        lines.append(f" {summary(rows.left_out, file).capitalize()}")
-    lines += [f" WARNING: {note}" for note in rows.notes]
-    return "\n".join(lines) + "\n"
+    return dataset.training_set(rows.train, config), dataset.evaluation_set(
+        rows.valid, config, keep=True
+    )
+
+
+def labels_of(samples: Dataset) -> np.ndarray:
+    """The label of each row of a set, before fakes are made of any."""
+    return samples.labels  # type: ignore[attr-defined]

@@ -1,0 +1,35 @@
+"""The thresholds that validation fits and a checkpoint carries: of faces, and of videos."""
+
+from typing import Any
+
+import numpy as np
+
+import metrics
+import rules
+from training.rows import Rows
+
+Fitted = dict[str, dict[str, Any]]
+"""The checkpoint's keys `thresholds` and, where there are videos, `video_thresholds`."""
+
+NOT_FITTED: Fitted = {"thresholds": vars(metrics.NO_THRESHOLDS)}
+"""What a checkpoint says before anything was validated."""
+
+
+def fitted_thresholds(rows: Rows, labels: np.ndarray, scores: np.ndarray, rule: str) -> Fitted:
+    """Thresholds from validation scores, [n], NaN where a row has none.
+
+    rule: how the frames of a video become its score. A video that the rule gives none is not
+    counted.
+    """
+    known = np.isfinite(scores)
+    name = f"{int(known.sum())} validation faces of {rows.valid_name}"
+    fitted = {"thresholds": vars(metrics.fit_thresholds(labels[known], scores[known], name))}
+    if len(rows.valid):
+        frame = rows.valid.assign(label=labels, score=scores)[known]
+        videos, _ = rules.to_videos(frame, rule)
+        if len(videos):
+            name = f"{len(videos)} validation videos of {rows.valid_name}, by {rule}"
+            of_videos = videos["label"].to_numpy(int), videos["score"].to_numpy(float)
+            limits = metrics.fit_thresholds(*of_videos, name, unit="video")
+            fitted["video_thresholds"] = vars(limits)
+    return fitted
