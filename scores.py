@@ -12,12 +12,16 @@ from torch.utils.data import DataLoader, Dataset
 
 import manifest
 import utils
-from dataset import Batch, EpochBatches, make_loader
+from batches import Batch, EpochBatches, make_loader
 from failures import NO_SCORE, Failure
 from flags import Config
+from processes import Processes
 
 FIRST = ("path", "label", "score")
 """The first columns of scores.csv; the manifest's others follow where they are known."""
+
+OF_VIDEOS = ("video", "label", "score", "frames", "tracks", "tracks_left_out")
+"""The first columns of video_scores.csv; those that all faces of each video agree on follow."""
 
 LEFT_OUT = ("landmarks", "media", "media_box", "media_size")
 """Columns of a manifest that scores.csv does without."""
@@ -37,9 +41,17 @@ def scoring_precision(config: Config, device: torch.device) -> tuple[torch.dtype
     return utils.pick_precision(config.precision, device)
 
 
-def loader_for(samples: Dataset, config: Config, device: torch.device) -> DataLoader:
-    """All samples once, in order."""
-    order = EpochBatches(len(samples), config.batch_size, config.seed, shuffle=False)  # type: ignore[arg-type]
+def loader_for(
+    samples: Dataset, config: Config, device: torch.device, processes: Processes | None = None
+) -> DataLoader:
+    """All samples once, in order; of several processes each its share of every batch."""
+    order = EpochBatches(
+        len(samples),  # type: ignore[arg-type]
+        config.batch_size,
+        config.seed,
+        shuffle=False,
+        processes=processes,
+    )
     return make_loader(samples, order, config.num_workers, pin_memory=device.type == "cuda")
 
 
@@ -52,11 +64,14 @@ def score(
     precision: torch.dtype = torch.float32,
     channels_last: bool = True,
     between: Callable[[], object] = lambda: None,
+    stop: Callable[[], object] = lambda: False,
+    processes: Processes | None = None,
 ) -> tuple[np.ndarray, list[Failure]]:
     """Scores of the rows called `names`, float64 [n]; NaN where a row failed, with the failures.
 
-    `between` is called after each batch (a progress bar; a stop). A network that answers NaN has
-    failed on that row: it is named like any other failure.
+    `between` is called after each batch (a progress bar); where `stop` then says so, the rest is
+    not scored. A network that answers NaN has failed on that row: it is named like any other
+    failure. processes: the loader gave each its share; every one returns the whole.
     """
     was_training = network.training
     network.eval()
@@ -77,9 +92,21 @@ def score(
                     for row in batch.rows[np.isnan(values)].tolist()
                 ]
             between()
+            if stop():
+                break
     finally:
         network.train(was_training)
-    return result, failures
+    return (result, failures) if processes is None else _joined(processes, result, failures)
+
+
+def _joined(
+    processes: Processes, result: np.ndarray, failures: list[Failure]
+) -> tuple[np.ndarray, list[Failure]]:
+    """Scores and failures of all processes: each row was scored by one of them."""
+    parts = processes.gather((result, failures))
+    for values, _ in parts:
+        result = np.where(np.isnan(result), values, result)
+    return result, [failure for _, theirs in parts for failure in theirs]
 
 
 def to_device(images: torch.Tensor, device: torch.device, channels_last: bool) -> torch.Tensor:
@@ -104,6 +131,12 @@ def write_scores(path: Path, rows: pd.DataFrame, values: np.ndarray, home: Path)
     scored = scored.drop(columns=[c for c in LEFT_OUT if c in scored])
     scored["score"] = [repr(float(value)) for value in scored["score"]]
     utils.write_atomic(path, manifest.as_csv(scored, home, FIRST))
+
+
+def write_videos(path: Path, videos: pd.DataFrame) -> None:
+    """Write rules.to_videos' table, all digits of its scores."""
+    text = [repr(float(value)) for value in videos["score"]]
+    utils.write_atomic(path, manifest.as_csv(videos.assign(score=text), path.parent, OF_VIDEOS))
 
 
 def of_random(count: int, labels: np.ndarray) -> pd.DataFrame:

@@ -112,7 +112,7 @@ def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None 
 
     Raises ConfigError with every mistake at once: file, key, value, nearest key and remedy.
     """
-    values = _read_yaml(file) if file else {}
+    values = read_yaml(file) if file else {}
     overrides = overrides or {}
     for key, value in overrides.items():
         _put(values, key, value)
@@ -137,13 +137,14 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema
     )
     parser.add_argument("--config_file", default="", metavar="YAML", help="Settings to start from.")
     for key, field in fields.items():
-        flag = field.annotation is bool
+        flag, several = field.annotation is bool, _holds_texts(field.annotation)
         parser.add_argument(
             f"--{key}",
             default=argparse.SUPPRESS,
-            nargs="?" if flag else None,
+            action="extend" if several else "store",  # so that the flag may be repeated
+            nargs="?" if flag else "+" if several else None,
             const="true" if flag else None,
-            metavar=_type_name(field.annotation),
+            metavar="TEXT" if several else _type_name(field.annotation),
             help=_help(field),
         )
     known, unknown = parser.parse_known_args(list(argv))
@@ -171,10 +172,8 @@ def dump(config: BaseModel | dict[str, Any]) -> str:
     return text.getvalue()
 
 
-# --------------------------------------------------------------------------- small pieces
-
-
-def _read_yaml(file: str) -> dict[str, Any]:
+def read_yaml(file: str) -> dict[str, Any]:
+    """The keys and values of a YAML, checked against no schema."""
     path = Path(file)
     if not path.is_file():
         nearby = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
@@ -194,6 +193,9 @@ def _read_yaml(file: str) -> dict[str, Any]:
     return values
 
 
+# --------------------------------------------------------------------------- small pieces
+
+
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
@@ -205,8 +207,17 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     values[leaf] = value
 
 
-def _typed(text: str, annotation: Any) -> Any:
-    """A command-line word as the YAML would read it, unless the key holds text."""
+def _holds_texts(annotation: Any) -> bool:
+    """Whether a key takes several words: a list of texts, or one text or several."""
+    return list[str] in (annotation, *get_args(annotation))
+
+
+def _typed(text: str | list[str], annotation: Any) -> Any:
+    """What stands on the command line as the YAML would read it, unless the key holds text."""
+    if isinstance(text, list):
+        # Commas separate names, and belong to a path.
+        names = annotation == list[str]
+        return [part for word in text for part in _parts(word)] if names else text
     options = get_args(annotation) if get_origin(annotation) in (Union, type(int | str)) else ()
     words = [v for v in get_args(annotation) if isinstance(v, str)] if not options else []
     if annotation is str or text in words:
@@ -223,6 +234,10 @@ def _typed(text: str, annotation: Any) -> Any:
     return value
 
 
+def _parts(word: str) -> list[str]:
+    return [part.strip() for part in word.strip("[]").split(",") if part.strip()]
+
+
 def _explain(schema: type[BaseModel], item: Any, overrides: dict[str, Any], file: str) -> str:
     location = [str(part) for part in item["loc"]]
     known = [key for key, _ in keys(schema)]
@@ -237,7 +252,8 @@ def _explain(schema: type[BaseModel], item: Any, overrides: dict[str, Any], file
     if unknown:
         return f"{where}: {key}: unknown key{_shown(value)}; {_nearest(key, known)}"
     message = item["msg"].removeprefix("Value error, ")
-    if isinstance(value, (dict, BaseModel)):  # a rule about several keys, which it names
+    # A rule about several keys names them itself.
+    if isinstance(value, (dict, BaseModel)) and key not in known:
         where += " and command line" if file and overrides else ""
         return "\n".join(f"{where}: {line}" for line in message.splitlines())
     return f"{where}: {key}: {message[0].lower()}{message[1:]}{_shown(value)}"

@@ -4,20 +4,24 @@
     python test.py --config_file configs/ResNet.yaml --cam
     python test.py --config_file configs/ResNet.yaml --cam --heatmaps.path samples/fake.jpg
     python test.py --config_file configs/ResNet.yaml --test_checkpoint FILE.pth
+    python test.py --config_file configs/ResNet.yaml --subgroups source,method
+    python test.py --config_file configs/ResNet.yaml --data.test a.csv --data.test b.csv
+    python test.py --compare log/A log/B --out log/compare
 
 Writes into test/ of the run folder: scores.csv (python metrics.py computes the same numbers from
-it), metrics.json, report.html, left_out.csv, and cam/ with one picture a heatmap.
+it) and video_scores.csv, metrics.json, report.html, left_out.csv, and cam/ with one picture a
+heatmap. Of several collections each has its own folder in test/, beside cross.csv, cross.tex and
+cross.html. --compare writes compare.csv and compare.html.
 """
 
 import contextlib
-import copy
-import io
 import sys
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
@@ -25,34 +29,51 @@ from tqdm import tqdm
 
 import checkpoint
 import dataset
-import manifest
-import metrics
+import processes as several
 import scores
 import utils
 from failures import SHOWN, Failure, check_share, summary, write_failures
-from flags import Config
+from flags import Compare, Config
 from networks import Detector
-from report import pictures, result
+from processes import Processes
+from report import compare, cross, page, pictures, result, subgroups, tracking
+from report.layers import layer_table
+from report.result import Result, Tested
 from settings import dump, parse
+from testing.rows import Collection, to_explain, to_test
 from utils import UserError
 
 
 @dataclass(frozen=True)
-class ToScore:
-    """Rows to score. home: what their paths are relative to. overlap: were they checked against
-    the rows that the checkpoint was trained on?
-    """
+class Scored:
+    """Rows whose faces were found, their samples and scores [n], NaN where a row has failed."""
 
     rows: pd.DataFrame
-    home: Path
-    left_out: tuple[Failure, ...] = ()
-    notes: tuple[str, ...] = ()
-    overlap: str = "checked"
+    samples: Dataset
+    values: np.ndarray
+    failures: list[Failure]
+
+    @property
+    def names(self) -> list[str]:
+        return self.rows["path"].tolist()
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.rows["label"].to_numpy(int)
 
 
 def main(argv: list[str]) -> int:
+    if any(word.split("=")[0] == "--compare" for word in argv):
+        compare.compare(parse(Compare, argv, __doc__))
+        return 0
     config = parse(Config, argv, __doc__)
-    device = utils.pick_device(config.device)
+    with contextlib.closing(several.join(config.device)) as processes:
+        return test(config, processes)
+
+
+def test(config: Config, processes: Processes) -> int:
+    """One test from its configuration to its report, in one of its processes."""
+    device = processes.device
     precision, why = scores.scoring_precision(config, device)
     run = Path(config.prefix)
     out = run / "test"
@@ -61,165 +82,182 @@ def main(argv: list[str]) -> int:
     if against := checkpoint.contradictions(state, config):
         raise UserError(f"{file} contradicts the configuration:\n  " + "\n  ".join(against))
     explaining = config.cam and bool(config.heatmaps.path)
-    wanted = to_explain(config) if explaining else to_test(config, file, state)
+    wanted = [to_explain(config)] if explaining else to_test(config, file, state)
+    if not explaining:
+        subgroups.refuse_unknown(config.subgroups, [collection.rows for collection in wanted])
     network = checkpoint.network_of(state)
 
-    log = utils.console(out / "log.txt")
+    log = utils.console(out / "log.txt" if processes.first else None, processes.first)
     log.info("-" * 32 + f"\nRunning {config.network} on device {device.type}")
     log.info("WARNING: THIS IS TEST MODE!!\n")
-    log.info(utils.environment_block(device, config.seed, why))
+    log.info(utils.environment_block(device, config.seed, why, processes.world))
     log.info(
         f"[+] Network\n Type: {config.network}\n Checkpoint: {file}\n"
         f" Model parameters: {network.parameter_count():,}\n"
     )
-    if config.layer_table and not explaining:
+    if config.layer_table and processes.first and not explaining:
         log.info(layer_table(network, config))
-    for note in wanted.notes:
+    for note in (note for collection in wanted for note in collection.notes):
         log.info(f"WARNING: {note}")
-    layout = scores.layout(config.channels_last)
-    network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-
-    rows, samples, left_out = with_samples(wanted, config, device, random=not explaining)
-    loader = scores.loader_for(samples, config, device)
-    with tqdm(total=len(loader), disable=not sys.stderr.isatty()) as bar:
-        values, failures = scores.score(
-            network,
-            loader,
-            rows["path"].tolist(),
-            device,
-            precision,
-            config.channels_last,
-            bar.update,
-        )
-    failures = [*left_out, *failures]
-    total = wanted.rows["path"].nunique() + len(wanted.left_out)
-    check_share(failures, total, config.data.max_bad)
-    names, labels = rows["path"].tolist(), rows["label"].to_numpy(int)
-    if explaining:
-        log.info("[+] Heatmaps")
-        pictures.explained(network, samples, names, values, out / "cam_path", log.info)
-        for failure in failures:
-            log.info(f" {Path(failure.path).name}: {failure.reason}")
+    if config.rule != state["rule"]:
+        log.info(f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}")
+    tester = Tester(config, file, state, network, processes, precision, log.info)
+    if not processes.first:
+        for collection in wanted:
+            tester.score(collection)
         return 0
-
-    scores.write_scores(out / "scores.csv", rows, values, wanted.home)
-    write_failures(out / "left_out.csv", failures, wanted.home)
-    outcome = result.evaluated(
-        out / "scores.csv", checkpoint.thresholds_of(state), failures, config.bootstrap
+    if explaining:
+        tester.explain(wanted[0], out / "cam_path")
+        return 0
+    trackers = tracking.join(
+        config.tracking, run, file, state["epoch"], config.model_dump(), log.info
     )
-    log.info(metrics.block(outcome.summary))
-    log.info(result.stored_block(outcome))
-    log.info(f" Pictures : {summary(failures, out / 'left_out.csv')}")
-    drawn = []
-    if config.cam:
-        drawn = pictures.chosen_heatmaps(
-            network,
-            samples,
-            names,
-            labels,
-            values,
-            config.heatmaps.count,
-            config.seed,
-            out / "cam",
-        )
-        log.info(f" Heatmaps : {len(drawn)} pictures in {out / 'cam'}")
-    tested = about(config, file, state, wanted.overlap)
-    result.write_json(out / "metrics.json", outcome, tested)
-    mistakes = pictures.worst_mistakes(samples, names, labels, values, out / "mistakes")
-    result.write_report(out / "report.html", outcome, tested, mistakes, drawn)
-    log.info(f" Report   : {out / 'report.html'}")
+    try:
+        test_all(tester, wanted, trackers, out)
+    finally:
+        trackers.close()
     return 0
 
 
-def to_explain(config: Config) -> ToScore:
-    """The pictures of `heatmaps.path`, whose labels nobody knows."""
-    return ToScore(manifest.pictures(config.heatmaps.path), Path.cwd())
+def test_all(
+    tester: "Tester", wanted: list[Collection], trackers: tracking.Trackers, out: Path
+) -> None:
+    """Each collection into a folder of its own, and a table across them; one alone into `out`."""
+    if len(wanted) == 1:
+        tester.test(wanted[0], trackers, out)
+        return
+    results: dict[str, Result] = {}
+    collections = dict(zip(cross.folder_names([c.data for c in wanted]), wanted, strict=True))
+    for name, collection in collections.items():
+        tester.say(f"\n[+] {name}: {collection.data}")
+        results[name] = tester.test(collection, trackers, out / name, name)
+    title = f"{tester.config.network} on {len(collections)} collections"
+    links = {name: collection.data for name, collection in collections.items()}
+    tester.say("\n" + cross.write(out, results, links, title))
+    tester.say(f" Together : {out / 'cross.html'}, cross.csv, cross.tex")
 
 
-def to_test(config: Config, file: Path, state: dict[str, Any]) -> ToScore:
-    """The manifest's test rows, or all rows of one without splits.
+class Tester:
+    """What testing one checkpoint needs; `test` is the way of one collection."""
 
-    Rows that the checkpoint was trained or validated on are refused: a number from rows that were
-    learned says nothing.
-    """
-    data = config.data
-    if config.tmp_data:
-        labels = dataset.RandomFaces(config.tmp_data, config.seed + 2).labels
-        return ToScore(scores.of_random(len(labels), labels), Path.cwd())
-    if not data.test:
-        raise UserError("data.test is empty: name the CSV or folder to test on")
-    whole = manifest.read(data.test, data.fake_label)
-    rows = whole.split("test") if whole.has_splits else whole.rows
-    if len(rows) == 0:
-        raise UserError(
-            f"{data.test}: has splits, but no row of split `test`: give it some, or "
-            "name another CSV by --data.test"
+    def __init__(
+        self,
+        config: Config,
+        file: Path,
+        state: dict[str, Any],
+        network: Detector,
+        processes: Processes,
+        precision: torch.dtype,
+        say: Callable[[str], None],
+    ) -> None:
+        self.config, self.file, self.state, self.say = config, file, state, say
+        self.processes, self.device, self.precision = processes, processes.device, precision
+        layout = scores.layout(config.channels_last)
+        self.network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+
+    def test(
+        self, collection: Collection, trackers: tracking.Trackers, out: Path, name: str = ""
+    ) -> Result:
+        """Numbers and pictures of one collection, written into `out` and said."""
+        config, say = self.config, self.say
+        scored = self.score(collection)
+        scores.write_scores(out / "scores.csv", scored.rows, scored.values, collection.home)
+        outcome = result.evaluated(
+            out / "scores.csv", self.state, scored.failures, config.bootstrap, config.subgroups
         )
-    seen = checkpoint.overlap(file, state, rows)
-    if seen:
-        raise UserError(
-            f"{data.test}: {file} was trained or validated on some of these rows:\n  "
-            + "\n  ".join(seen)
-            + "\ntest on other people"
+        result.write_videos(out / "video_scores.csv", outcome)
+        write_failures(out / "left_out.csv", outcome.without_score, collection.home)
+        say(result.blocks(outcome))
+        say(f" Pictures : {summary(scored.failures, out / 'left_out.csv')}")
+        drawn = self.heatmaps(scored, out / "cam") if config.cam else []
+        mistakes = pictures.worst_mistakes(
+            scored.samples, scored.names, scored.labels, scored.values, out / "mistakes"
         )
-    unknown = (
-        f"{file.parent / checkpoint.ROWS_FILE} is missing or another run's: nobody can tell "
-        "whether this checkpoint was trained on these rows"
-    )
-    return ToScore(
-        rows,
-        whole.home,
-        whole.left_out("test") if whole.has_splits else whole.left_out(),
-        (*whole.warnings, *([unknown] if seen is None else [])),
-        "unknown" if seen is None else "checked",
-    )
+        tested = self.about(collection, out)
+        result.write_json(out / "metrics.json", outcome, tested)
+        result.write_report(out / "report.html", outcome, tested, mistakes, drawn)
+        trackers.test(outcome.faces.summary, outcome.faces.frame, drawn, mistakes, name)
+        if outcome.videos and outcome.videos.level.summary.n:
+            videos = outcome.videos.level
+            trackers.test(videos.summary, videos.frame, name=f"{name}/videos".lstrip("/"))
+        say(f" Report   : {out / 'report.html'}")
+        return outcome
 
+    def score(self, collection: Collection) -> Scored:
+        """Find the faces and score them; too many bad pictures stop here."""
+        config, left_out = self.config, list(collection.left_out)
+        rows, samples = collection.rows, collection.samples
+        if samples is None:
+            rows, without_face = self.processes.first_then_others(
+                lambda: dataset.locate_faces(collection.rows, config.data, config.face, self.device)
+            )
+            left_out += without_face
+            if len(rows) == 0:
+                reasons = "\n  ".join(f"{f.path}: {f.reason}" for f in left_out[:SHOWN])
+                raise UserError(f"nothing is left to score:\n  {reasons}")
+            samples = dataset.evaluation_set(rows, config)
+        loader = scores.loader_for(samples, config, self.device, self.processes)
+        with tqdm(
+            total=len(loader), disable=not (sys.stderr.isatty() and self.processes.first)
+        ) as bar:
+            values, failures = scores.score(
+                self.network,
+                loader,
+                rows["path"].tolist(),
+                self.device,
+                self.precision,
+                config.channels_last,
+                bar.update,
+                processes=self.processes,
+            )
+        total = collection.rows["path"].nunique() + len(collection.left_out)
+        check_share([*left_out, *failures], total, config.data.max_bad)
+        return Scored(rows, samples, values, [*left_out, *failures])
 
-def with_samples(
-    wanted: ToScore, config: Config, device: torch.device, random: bool
-) -> tuple[pd.DataFrame, Dataset, list[Failure]]:
-    """The rows with their faces found, their samples, and the pictures that gave none."""
-    if config.tmp_data and random:
-        return wanted.rows, dataset.RandomFaces(config.tmp_data, config.seed + 2), []
-    rows, left_out = dataset.locate_faces(wanted.rows, config.data, config.face, device)
-    left_out = [*wanted.left_out, *left_out]
-    if len(rows) == 0:
-        reasons = "\n  ".join(f"{f.path}: {f.reason}" for f in left_out[:SHOWN])
-        raise UserError(f"nothing is left to score:\n  {reasons}")
-    return rows, dataset.evaluation_set(rows, config), left_out
+    def heatmaps(self, scored: Scored, folder: Path) -> list[page.Heatmap]:
+        """Heatmaps of chosen faces."""
+        config = self.config
+        drawn = pictures.chosen_heatmaps(
+            self.network,
+            scored.samples,
+            scored.names,
+            scored.labels,
+            scored.values,
+            config.heatmaps.count,
+            config.seed,
+            folder,
+            config.heatmaps.method,
+        )
+        self.say(f" Heatmaps : {len(drawn)} pictures in {folder}")
+        return drawn
 
+    def explain(self, collection: Collection, folder: Path) -> None:
+        """A heatmap of each picture that was asked for."""
+        scored, method = self.score(collection), self.config.heatmaps.method
+        self.say("[+] Heatmaps")
+        pictures.explained(
+            self.network, scored.samples, scored.names, scored.values, folder, self.say, method
+        )
+        for failure in scored.failures:
+            self.say(f" {Path(failure.path).name}: {failure.reason}")
 
-def about(config: Config, file: Path, state: dict[str, Any], overlap: str) -> result.Tested:
-    run = Path(config.prefix)
-    again = f"python test.py --config_file {run / 'config.yaml'} --test_checkpoint {file}"
-    data = "random pictures" if config.tmp_data else config.data.test
-    return result.Tested(
-        title=f"{config.network} on {data}",
-        data=data,
-        checkpoint=file,
-        state=state,
-        overlap=overlap,
-        configuration=dump(config),
-        commands=(
-            f"python train.py --config_file {run / 'config.yaml'}",
-            again + (" --cam" if config.cam else ""),
-            f"python metrics.py {run / 'test' / 'scores.csv'}",
-        ),
-    )
-
-
-def layer_table(network: Detector, config: Config) -> str:
-    """torchsummary's table of layers, output shapes and parameters, for one batch."""
-    from torchsummary import summary as print_table
-
-    size = config.input_size
-    shape = (config.model.in_channels, size.height, size.width)
-    text = io.StringIO()
-    # A copy: its hooks stay away from the network that is tested.
-    with contextlib.redirect_stdout(text), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        print_table(copy.deepcopy(network.backbone), shape, config.batch_size, device="cpu")
-    return text.getvalue()
+    def about(self, collection: Collection, out: Path) -> Tested:
+        """What the page and metrics.json say of the test itself."""
+        config, settings = self.config, Path(self.config.prefix) / "config.yaml"
+        again = f"python test.py --config_file {settings} --test_checkpoint {self.file}"
+        return Tested(
+            title=f"{config.network} on {collection.data}",
+            data=collection.data,
+            checkpoint=self.file,
+            state=self.state,
+            overlap=collection.overlap,
+            configuration=dump(config),
+            commands=(
+                f"python train.py --config_file {settings}",
+                again + (" --cam" if config.cam else ""),
+                f"python metrics.py {out / 'scores.csv'}",
+            ),
+        )
 
 
 if __name__ == "__main__":

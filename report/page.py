@@ -1,22 +1,24 @@
 """The page of a test: one HTML file that needs nothing else, neither network nor script.
 
-page.write_page("log/run/test/index.html", Page(title="ResNet on my faces", verdict=(...,)))
+    page.write_page("log/run/test/report.html", Page(title="ResNet on my faces", verdict=(...,)))
+
+Other pages share its look: write(path, "compare.html.jinja", page) fills a template of this folder.
 """
 
 import base64
 import html
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import utils
+from report import tables
+from report.tables import Table
 
 LIMITS = (
     "These numbers hold for these pictures. A detector finds the kinds of fakes that it was "
@@ -95,10 +97,30 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Videos:
+    """What the faces say of the videos that they come from; plots as in Page."""
+
+    n: int
+    rule: str
+    faces: int
+    """How many of `faces_in_all` belong to a video."""
+    faces_in_all: int
+    numbers: Sequence[Number] = ()
+    threshold: float = 0.5
+    intervals: str = ""
+    stored: str = ""
+    """The stored threshold of videos and where it comes from; empty: the checkpoint has none."""
+    roc: str = ""
+    histogram: str = ""
+    by_rule: Table | None = None
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True)
 class Page:
     """What the page shows; a part that is left out becomes a sentence that says so.
 
-    The five plots are SVG text, as report.plots returns it.
+    The six plots are SVG text, as report.plots returns it.
     """
 
     title: str
@@ -118,6 +140,11 @@ class Page:
     histogram: str = ""
     roc: str = ""
     precision_recall: str = ""
+    reliability: str = ""
+    bins: Table | None = None
+    """The numbers of the reliability plot."""
+    videos: Videos | None = None
+    subgroups: Sequence[Table] = ()
     learning_curves: str = ""
     mistakes: Sequence[Mistake] = ()
     heatmaps: Sequence[Heatmap] = ()
@@ -136,7 +163,12 @@ def write_page(path: Path | str, page: Page) -> None:
 
     A picture that is missing, too large or no picture is named in its place; nothing is raised.
     """
-    text = _environment().get_template("page.html.jinja").render(page=page)
+    write(path, "page.html.jinja", page)
+
+
+def write(path: Path | str, template: str, page: Any) -> None:
+    """Write what a template of this folder makes of `page`."""
+    text = _environment().get_template(template).render(page=page)
     # A file name may hold bytes that are no UTF-8: shown as \udcff, they cost nobody the page.
     utils.write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
@@ -170,19 +202,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": _number,
+        "number": tables.number,
+        "plain": tables.plain,
         "plural": _plural,
         "plot": _plot,
         "picture": _picture,
         "groups": _groups,
     }
     return environment
-
-
-def _number(value: float | int | None) -> str:
-    if value is None or math.isnan(value):
-        return "undefined"
-    return f"{value:,}" if isinstance(value, Integral) else f"{value:.3f}"
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

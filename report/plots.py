@@ -1,11 +1,9 @@
 """Plots of a test and of a training run, from plain arrays to SVG text.
 
 Each SVG carries a <title> that says the plot's numbers in words: the page uses it as the
-picture's alternative text. The same input gives the same bytes. Colours are Okabe and Ito's,
-which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
+picture's alternative text. The same input gives the same bytes.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,71 +15,125 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+import curves
 import metrics
 import utils
-
-REAL_COLOUR, FAKE_COLOUR = "#0072B2", "#D55E00"
-TRAIN_COLOUR, VALID_COLOUR = "#666666", "#009E73"
-INK, GREY, FAINT = "#222222", "#666666", "#999999"
-DASHES = (0, (4, 3))
-SQUARE, WIDE = (4.6, 4.6), (8.5, 3.5)
-"""Sizes in inches."""
+from report.figure import (
+    DASHES,
+    FAINT,
+    FAKE_COLOUR,
+    GREY,
+    INK,
+    LINE_DASHES,
+    LINES,
+    REAL_COLOUR,
+    STYLE,
+    TRAIN_COLOUR,
+    VALID_COLOUR,
+    WIDE,
+    Plot,
+    figure_of_words,
+    in_words,
+    panel,
+    png,
+    square,
+    subtitle,
+    svg,
+)
 
 COLUMNS = ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr")
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "path",  # looks the same on a machine without the font
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.edgecolor": "#888888",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#E3E3E3",
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-}
+"""What a row of a training log holds."""
 
 
 @matplotlib.rc_context(STYLE)
-def roc(labels: ArrayLike, scores: ArrayLike) -> str:
+def roc(labels: ArrayLike, scores: ArrayLike, unit: str = "face") -> Plot:
     """ROC curve as SVG text, with the area under it and the equal error rate.
 
-    labels: [N] of 0 (real) and 1 (fake). scores: [N], fake score in 0..1.
+    labels: [N] of 0 (real) and 1 (fake). scores: [N], fake score in 0..1. unit: of what.
     With one class only, the picture says in words that there is no such curve.
     """
     truth, fake_score = _checked(labels, scores)
-    if missing := _missing_class(truth):
-        return _words("ROC curve", missing)
-    false_alarms, found, _ = metrics.roc(truth, fake_score)
+    heading = "ROC curve" if unit == "face" else f"ROC curve of {unit}s"
+    if missing := _missing_class(truth, unit):
+        return in_words(heading, missing)
+    false_alarms, found, _ = curves.roc(truth, fake_score)
     values = metrics.evaluate(truth, fake_score)
     auc, eer = values["auc"], values["eer"]
     numbers = f"area under the curve {auc:.3f} · equal error rate {eer:.1%}"
-    figure, axes = _square("ROC curve", f"{numbers} · {_counts(truth)}")
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=DASHES)
-    axes.text(0.62, 0.55, "guessing", color=GREY, fontsize=8)
+    figure, axes = _roc_axes(heading, f"{numbers} · {_counts(truth)}")
     axes.plot(false_alarms, found, color=INK, linewidth=1.8, zorder=3, clip_on=False)
     axes.plot(eer, 1 - eer, "o", color=VALID_COLOUR, zorder=4, clip_on=False)
     axes.text(eer + 0.03, 0.95 - eer, "equal error rate", fontsize=8)
-    axes.set_xlabel("false alarms: share of reals called fake (%)")
-    axes.set_ylabel("fakes found: share of fakes called fake (%)")
-    return _svg(figure, f"ROC curve: {numbers}; {_counts(truth)}.")
+    return svg(figure, f"{heading}: {numbers}; {_counts(truth)}.")
 
 
 @matplotlib.rc_context(STYLE)
-def precision_recall(labels: ArrayLike, scores: ArrayLike) -> str:
+def rocs(named: Sequence[tuple[str, ArrayLike, ArrayLike]]) -> Plot:
+    """ROC curves of several sets or detectors as SVG text: names, labels and scores as for roc().
+
+    One that has no curve is left out of the picture and said so below it.
+    """
+    words = []
+    room = 0.17 * len(named)
+    figure, axes = _roc_axes("ROC curves", "area under the curve beside each name", room)
+    for number, (name, labels, scores) in enumerate(named):
+        truth, fake_score = _checked(labels, scores)
+        if _missing_class(truth):
+            words.append(f"{name}: no curve, for it needs reals and fakes")
+            continue
+        false_alarms, found, _ = curves.roc(truth, fake_score)
+        words.append(f"{name}: {metrics.evaluate(truth, fake_score)['auc']:.3f}")
+        style: dict[str, Any] = {
+            "color": LINES[number % len(LINES)],
+            "linestyle": LINE_DASHES[number % len(LINE_DASHES)],
+        }
+        label = " " + words[-1].replace("$", r"\$")  # no formula, and shown if it begins with _
+        axes.plot(false_alarms, found, linewidth=1.8, label=label, clip_on=False, **style)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", handlelength=4)
+    return svg(figure, f"ROC curves, area under each: {'; '.join(words)}.")
+
+
+@matplotlib.rc_context(STYLE)
+def reliability(labels: ArrayLike, scores: ArrayLike) -> Plot:
+    """Of the faces with about one score, how many are fake, as SVG text; arguments as for roc().
+
+    The reliability diagram of Guo et al. (ICML 2017), for the class FAKE; on the diagonal a score
+    is the share of fakes. Areas of the circles are shares of the faces.
+    """
+    truth, fake_score = _checked(labels, scores)
+    if truth.size == 0:
+        return in_words("Reliability", _missing_class(truth))
+    count, mean, fakes = curves.reliability(truth, fake_score)
+    error = metrics.evaluate(truth, fake_score)["ece"]
+    numbers = f"expected calibration error {error:.3f} · {curves.BINS} bins · {_counts(truth)}"
+    figure, axes = square("Reliability", numbers)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=DASHES)
+    axes.text(0.3, 0.24, "score = share of fakes", color=GREY, fontsize=8)
+    seen = count > 0
+    axes.plot(mean[seen], fakes[seen], color=INK, linewidth=1, zorder=3, clip_on=False)
+    areas = 12 + 400 * count[seen] / truth.size
+    axes.scatter(
+        mean[seen], fakes[seen], areas, REAL_COLOUR, edgecolors="white", zorder=4, clip_on=False
+    )
+    axes.set_xlabel("mean score of the bin (%)")
+    axes.set_ylabel("share of fakes in the bin (%)")
+    return svg(figure, f"Reliability: {numbers}.")
+
+
+@matplotlib.rc_context(STYLE)
+def precision_recall(labels: ArrayLike, scores: ArrayLike) -> Plot:
     """Precision-recall curve as SVG text, with the average precision; arguments as for roc()."""
     truth, fake_score = _checked(labels, scores)
     if missing := _missing_class(truth):
-        return _words("Precision and recall", missing)
-    precision, recall, _ = metrics.precision_recall(truth, fake_score)
+        return in_words("Precision and recall", missing)
+    precision, recall, _ = curves.precision_recall(truth, fake_score)
     area = metrics.evaluate(truth, fake_score)["average_precision"]
     numbers = f"average precision {area:.3f} · {_counts(truth)}"
-    figure, axes = _square("Precision and recall", numbers)
+    figure, axes = square("Precision and recall", numbers)
     base = float(truth.mean())
     axes.axhline(base, color=FAINT, linewidth=1, linestyle=DASHES)
     height = base - 0.045 if base > 0.1 else base + 0.02
@@ -91,11 +143,11 @@ def precision_recall(labels: ArrayLike, scores: ArrayLike) -> str:
     axes.plot(*steps, color=INK, linewidth=1.8, drawstyle="steps-pre", zorder=3, clip_on=False)
     axes.set_xlabel("recall: share of fakes called fake (%)")
     axes.set_ylabel("precision: share of fakes among those called fake (%)")
-    return _svg(figure, f"Precision-recall curve: {numbers}.")
+    return svg(figure, f"Precision-recall curve: {numbers}.")
 
 
 @matplotlib.rc_context(STYLE)
-def histogram(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> str:
+def histogram(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> Plot:
     """How the scores of reals and of fakes are spread, as SVG text; arguments as for roc().
 
     threshold: in 0..1; a score at or above it is called fake.
@@ -103,8 +155,8 @@ def histogram(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> s
     """
     truth, fake_score = _checked(labels, scores)
     if truth.size == 0:
-        return _words("Scores", _missing_class(truth))
-    figure, axes = _panel("Scores")
+        return in_words("Scores", _missing_class(truth))
+    figure, axes = panel("Scores")
     called = []
     # The hatch tells the classes apart on a black-and-white print; hatched SVG knows no alpha.
     fake = ("fake", metrics.FAKE, FAKE_COLOUR, "#F0C7A6", "////")
@@ -118,7 +170,7 @@ def histogram(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> s
         counts, edges = np.histogram(own, bins=20, range=(0, 1))
         bars = axes.stairs(100 * counts / own.size, edges, fill=True, hatch=hatch, linewidth=1.4)
         bars.set(facecolor=tint, edgecolor=colour, label=f"{name} ({own.size:,})")
-    _numbers(figure, f"from {threshold:.3g} on: " + " · ".join(called))
+    subtitle(figure, f"from {threshold:.3g} on: " + " · ".join(called))
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=DASHES)
     top = axes.get_xaxis_transform()
     axes.text(threshold, 0.99, f" {threshold:.3g}", transform=top, va="top")
@@ -127,17 +179,17 @@ def histogram(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> s
     axes.grid(axis="y")
     axes.set(xlabel="fake score (0: surely real, 1: surely fake)", ylabel="share of the class (%)")
     figure.legend(loc="outside lower center", ncols=2)
-    return _svg(figure, f"Histogram of the scores: from {threshold:.3g} on, {', '.join(called)}.")
+    return svg(figure, f"Histogram of the scores: from {threshold:.3g} on, {', '.join(called)}.")
 
 
 @matplotlib.rc_context(STYLE)
-def confusion(tn: int, fp: int, fn: int, tp: int) -> str:
+def confusion(tn: int, fp: int, fn: int, tp: int) -> Plot:
     """The four counts as SVG text, one row a true class, with each row's shares.
 
     tn: reals called real; fp: reals called fake; fn: fakes called real; tp: fakes called fake.
     """
-    figure, axes = _panel("Confusion matrix")
-    _numbers(figure, f"{tn + tp:,} of {tn + fp + fn + tp:,} right")
+    figure, axes = panel("Confusion matrix")
+    subtitle(figure, f"{tn + tp:,} of {tn + fp + fn + tp:,} right")
     rows = (("real", REAL_COLOUR, (tn, fp)), ("fake", FAKE_COLOUR, (fn, tp)))
     for row, (name, colour, counts) in enumerate(rows):
         own = sum(counts)
@@ -155,11 +207,11 @@ def confusion(tn: int, fp: int, fn: int, tp: int) -> str:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     words = f"of {tn + fp} reals {fp} called fake, of {fn + tp} fakes {tp} called fake"
-    return _svg(figure, f"Confusion matrix: {words}.")
+    return svg(figure, f"Confusion matrix: {words}.")
 
 
 @matplotlib.rc_context(STYLE)
-def learning_curves(rows: Sequence[Mapping[str, Any]]) -> str:
+def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Plot:
     """Loss and accuracy over the epochs as SVG text; the best epoch is marked.
 
     rows: one an epoch, with epoch, train_loss, valid_loss, train_accuracy, valid_accuracy
@@ -167,16 +219,13 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> str:
     The best epoch is the one with the lowest validation loss, as for train.py.
     """
     figure, words = _learning_figure(rows)
-    return _svg(figure, f"Learning curves. {words}")
+    return svg(figure, f"Learning curves. {words}")
 
 
 @matplotlib.rc_context(STYLE)
 def save_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path | str) -> None:
     """Write learning_curves() to `path` as PNG, 1360 x 560 px."""
-    figure, _ = _learning_figure(rows)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=160, metadata={"Software": None})
-    utils.write_atomic(path, picture.getvalue())
+    utils.write_atomic(path, png(_learning_figure(rows)[0]))
 
 
 # --------------------------------------------------------------------------- small pieces
@@ -186,7 +235,7 @@ def _learning_figure(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, str]:
     """The figure of learning_curves() and what it says, in words."""
     if not rows:
         words = "No epoch has been finished yet."
-        return _words_figure("Learning curves", words, WIDE[0]), words
+        return figure_of_words("Learning curves", words, WIDE[0]), words
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in COLUMNS}
     epochs, losses = columns["epoch"], columns["valid_loss"]
     size = 3 if len(rows) <= 40 else 0
@@ -238,13 +287,22 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[Any], NDArra
     return truth, fake_score
 
 
-def _missing_class(truth: NDArray[Any]) -> str:
+def _roc_axes(heading: str, numbers: str, room: float = 0.0) -> tuple[Figure, Axes]:
+    figure, axes = square(heading, numbers, room)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=DASHES)
+    axes.text(0.62, 0.55, "guessing", color=GREY, fontsize=8)
+    axes.set_xlabel("false alarms: share of reals called fake (%)")
+    axes.set_ylabel("fakes found: share of fakes called fake (%)")
+    return figure, axes
+
+
+def _missing_class(truth: NDArray[Any], unit: str = "face") -> str:
     """Why there is no curve, or nothing."""
     if truth.size == 0:
         return "There are no scores to show."
     if truth.min() == truth.max():
         name, other = ("fake", "real") if truth[0] == metrics.FAKE else ("real", "fake")
-        return f"No curve: every face ({truth.size:,}) is {name}, and a curve needs {other}s too."
+        return f"No curve: every {unit} ({truth.size:,}) is {name}, and a curve needs {other}s too."
     return ""
 
 
@@ -255,49 +313,3 @@ def _counts(truth: NDArray[Any]) -> str:
 def _number(value: Any) -> float:
     """A cell of a log as a number; an empty one as NaN."""
     return math.nan if value is None or value == "" else float(value)
-
-
-def _panel(heading: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SQUARE, layout="constrained")
-    figure.suptitle(heading, x=0.02, ha="left", fontsize=11, fontweight="bold")
-    axes = figure.add_subplot()
-    axes.set_title(" ", fontsize=7.5, pad=12)  # room for _numbers()
-    return figure, axes
-
-
-def _numbers(figure: Figure, numbers: str) -> None:
-    """The line below the heading; from the figure's edge on, for it may be wider than the axes."""
-    figure.text(0.02, 0.925, numbers, fontsize=7.5, color=GREY, va="center")
-
-
-def _square(heading: str, numbers: str) -> tuple[Figure, Axes]:
-    """Axes from 0 to 100 % both ways."""
-    figure, axes = _panel(heading)
-    _numbers(figure, numbers)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, 0, ""))
-    axes.grid()
-    return figure, axes
-
-
-def _words(heading: str, sentence: str) -> str:
-    """A plot that cannot be drawn says why, as SVG text."""
-    return _svg(_words_figure(heading, sentence, SQUARE[0]), f"{heading}: {sentence}")
-
-
-def _words_figure(heading: str, sentence: str, width: float) -> Figure:
-    figure = Figure(figsize=(width, 0.9))
-    figure.text(0.02, 0.9, heading, fontsize=11, fontweight="bold", va="top")
-    figure.text(0.02, 0.35, sentence, fontsize=8, va="center")
-    return figure
-
-
-def _svg(figure: Figure, words: str) -> str:
-    """The figure as SVG text, titled with `words` for those who cannot see it."""
-    text = io.StringIO()
-    # The salt names the SVG's inner ids: by the words, so that two plots in one page differ.
-    with matplotlib.rc_context({"svg.hashsalt": words}):
-        metadata = {"Date": None, "Creator": None, "Title": words}
-        figure.savefig(text, format="svg", metadata=metadata)
-    return text.getvalue()

@@ -1,4 +1,4 @@
-"""The outcome of a test: its numbers, metrics.json, the console's blocks and the report page."""
+"""The outcome of a test: its numbers, the console's blocks, metrics.json and the report page."""
 
 import json
 from dataclasses import dataclass
@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import curves
 import metrics
+import scores
 import utils
 from failures import Failure
 from metrics import Summary, Thresholds
-from report import page, plots
+from report import page, plots, subgroups, tables
+from report.levels import Level, Videos, judged, of_videos, stored_block, videos_block
+from report.tables import Table
 
 FORMAT = 1
 """Version of metrics.json."""
@@ -35,63 +39,71 @@ class Tested:
 
 @dataclass(frozen=True)
 class Result:
-    """Numbers at 0.5 with their intervals, and values at the threshold stored in the checkpoint."""
+    """The faces; the videos that they come from, where they name any; parts of the set."""
 
-    summary: Summary
-    at_stored: dict[str, float]
-    thresholds: Thresholds
+    faces: Level
+    videos: Videos | None
+    subgroups: tuple[Table, ...]
     failures: tuple[Failure, ...]
-    labels: np.ndarray
-    scores: np.ndarray
+    """Pictures without a score."""
+
+    @property
+    def without_score(self) -> list[Failure]:
+        """Pictures, then videos."""
+        return [*self.failures, *(self.videos.failures if self.videos else ())]
 
 
 def evaluated(
-    scores_file: Path, thresholds: Thresholds, failures: list[Failure], resamples: int
+    scores_file: Path,
+    state: dict[str, Any],
+    failures: list[Failure],
+    resamples: int,
+    by: list[str] | tuple[str, ...] = (),
 ) -> Result:
-    """Numbers of a scores.csv: what is reported is what was written."""
+    """Numbers of a scores.csv: what is reported is what was written.
+
+    state: the checkpoint, whose rule and thresholds count. by: columns for subgroups.
+    """
     frame = metrics.read_scores(scores_file)
-    labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
-    at_stored = {}
-    if np.isfinite(thresholds.threshold):
-        at_stored = metrics.evaluate(labels, scores, thresholds.threshold)
-    summary = metrics.summarise(frame, metrics.THRESHOLD, resamples)
-    return Result(summary, at_stored, thresholds, tuple(failures), labels, scores)
+    limits, of_video = (_thresholds(state, key) for key in ("thresholds", "video_thresholds"))
+    return Result(
+        judged(frame, limits, resamples, "faces"),
+        of_videos(frame, state["rule"], of_video, resamples),
+        tuple(subgroups.broken_down(frame, by, resamples)),
+        tuple(failures),
+    )
+
+
+def write_videos(file: Path, result: Result) -> None:
+    """video_scores.csv, one row a video; one of an earlier test goes where there are none."""
+    if result.videos is None:
+        file.unlink(missing_ok=True)
+    else:
+        scores.write_videos(file, result.videos.level.frame)
+
+
+def blocks(result: Result) -> str:
+    """What the console says of the numbers."""
+    text = [metrics.block(result.faces.summary), stored_block(result.faces)]
+    if result.videos:
+        text.append("\n" + videos_block(result.videos, len(result.faces.frame)))
+    return "\n".join([*text, *("\n" + tables.console(table) for table in result.subgroups)])
 
 
 def write_json(file: Path, result: Result, tested: Tested) -> None:
     """metrics.json: every number, for programs."""
-    summary = result.summary
     content = {
         "format": FORMAT,
         "data": tested.data,
         "checkpoint": str(tested.checkpoint),
         "checkpoint_sha256": utils.sha256_file(tested.checkpoint),
         "overlap_with_training": tested.overlap,
-        "n": summary.n,
-        "real": summary.real,
-        "fake": summary.fake,
         "left_out": len(result.failures),
-        "threshold": summary.threshold,
-        "values": summary.values,
-        "intervals": summary.intervals,
-        "intervals_by": summary.grouped_by,
-        "groups": summary.groups,
-        "confusion": summary.confusion,
-        "stored_thresholds": vars(result.thresholds),
-        "at_stored_threshold": {k: v for k, v in result.at_stored.items() if _moves(k)},
+        **_numbers(result.faces),
+        "videos": _video_numbers(result.videos),
+        "subgroups": {t.columns["value"]: tables.records(t) for t in result.subgroups},
     }
     utils.write_atomic(file, json.dumps(_without_nan(content), indent=2) + "\n")
-
-
-def stored_block(result: Result) -> str:
-    """The console's lines about the validation's threshold."""
-    limits, values = result.thresholds, result.at_stored
-    if not values:
-        return f" No threshold is stored ({limits.data}): it needs reals and fakes"
-    lines = [f" At the threshold {limits.threshold:.4f}, from {limits.data}:"]
-    for key in metrics.AT_THRESHOLD:
-        lines.append(f"   {metrics.NAMES[key][0]:<15} : {metrics.show(values[key])}")
-    return "\n".join(lines)
 
 
 def write_report(
@@ -102,16 +114,16 @@ def write_report(
     drawn: list[page.Heatmap],
 ) -> None:
     """report.html: everything about a test in one file."""
-    summary, limits = result.summary, result.thresholds
-    tn, fp, fn, tp = (summary.confusion[key] for key in ("tn", "fp", "fn", "tp"))
-    persons = summary.groups if summary.grouped_by == "identity" else None
-    verdict = [page.headline(tn, fp, fn, tp, persons=persons)]
+    faces = result.faces
+    summary, labels, values = faces.summary, faces.labels, faces.scores
+    verdict = [_headline(summary)]
+    if result.videos and result.videos.level.summary.n:
+        verdict.append(_headline(result.videos.level.summary))
     if tested.overlap != "checked":
         verdict.append(
             "Nobody could check whether the detector was trained on these very faces: the list of "
             "its training rows is not beside the checkpoint."
         )
-    drawing = f"bootstrap over {summary.groups} groups by {summary.grouped_by}"
     page.write_page(
         file,
         page.Page(
@@ -120,14 +132,16 @@ def write_report(
             n=summary.n,
             real=summary.real,
             fake=summary.fake,
-            persons=persons,
-            threshold=summary.threshold,
-            intervals=drawing if summary.intervals else "",
-            numbers=[_table_row(key, summary, result.at_stored) for key in metrics.NAMES],
-            confusion=plots.confusion(tn, fp, fn, tp),
-            histogram=plots.histogram(result.labels, result.scores, summary.threshold),
-            roc=plots.roc(result.labels, result.scores),
-            precision_recall=plots.precision_recall(result.labels, result.scores),
+            persons=_persons(summary),
+            **_table_of_numbers(faces),
+            confusion=plots.confusion(**summary.confusion),
+            histogram=plots.histogram(labels, values, summary.threshold),
+            roc=plots.roc(labels, values),
+            precision_recall=plots.precision_recall(labels, values),
+            reliability=plots.reliability(labels, values),
+            bins=_bins(labels, values),
+            videos=_videos_section(result.videos, summary.n) if result.videos else None,
+            subgroups=result.subgroups,
             learning_curves=plots.learning_curves(_history(tested)),
             mistakes=mistakes,
             heatmaps=drawn,
@@ -137,8 +151,8 @@ def write_report(
                 str(tested.checkpoint),
                 tested.state["epoch"],
                 utils.sha256_file(tested.checkpoint),
-                limits.threshold,
-                limits.data,
+                faces.thresholds.threshold,
+                faces.thresholds.data,
             ),
             configuration=tested.configuration,
             commands=tested.commands,
@@ -146,15 +160,101 @@ def write_report(
     )
 
 
+# --------------------------------------------------------------------------- small pieces
+
+
+def _thresholds(state: dict[str, Any], key: str) -> Thresholds:
+    stored = state.get(key)
+    return Thresholds.of(stored) if stored else metrics.NO_THRESHOLDS
+
+
+def _numbers(level: Level) -> dict[str, Any]:
+    summary = level.summary
+    return {
+        "n": summary.n,
+        "real": summary.real,
+        "fake": summary.fake,
+        "threshold": summary.threshold,
+        "values": summary.values,
+        "intervals": summary.intervals,
+        "intervals_by": summary.grouped_by,
+        "groups": summary.groups,
+        "confusion": summary.confusion,
+        "stored_thresholds": vars(level.thresholds),
+        "at_stored_threshold": {k: v for k, v in level.at_stored.items() if _moves(k)},
+    }
+
+
+def _video_numbers(videos: Videos | None) -> dict[str, Any] | None:
+    if videos is None:
+        return None
+    return {
+        "rule": videos.rule,
+        "faces": videos.faces,
+        "left_out": len(videos.failures),
+        **_numbers(videos.level),
+        "by_rule": tables.records(videos.by_rule),
+    }
+
+
+def _headline(summary: Summary) -> str:
+    tn, fp, fn, tp = (summary.confusion[key] for key in ("tn", "fp", "fn", "tp"))
+    return page.headline(tn, fp, fn, tp, summary.unit, _persons(summary))
+
+
+def _persons(summary: Summary) -> int | None:
+    return summary.groups if summary.grouped_by == "identity" else None
+
+
+def _table_of_numbers(level: Level) -> dict[str, Any]:
+    summary = level.summary
+    drawing = f"bootstrap over {summary.groups:,} groups by {summary.grouped_by}"
+    return {
+        "numbers": [_table_row(key, level) for key in metrics.NAMES] if summary.n else [],
+        "threshold": summary.threshold,
+        "intervals": drawing if summary.intervals else "",
+    }
+
+
+def _videos_section(videos: Videos, faces: int) -> page.Videos:
+    level, limits = videos.level, videos.level.thresholds
+    return page.Videos(
+        n=level.summary.n,
+        rule=videos.rule,
+        faces=videos.faces,
+        faces_in_all=faces,
+        **_table_of_numbers(level),
+        stored=f"{limits.threshold:.3f}, from {limits.data}" if level.at_stored else "",
+        roc=plots.roc(level.labels, level.scores, "video"),
+        histogram=plots.histogram(level.labels, level.scores, level.summary.threshold),
+        by_rule=videos.by_rule,
+        failures=[page.Failure(f.path, f.reason.removeprefix("video: ")) for f in videos.failures],
+    )
+
+
+def _bins(labels: np.ndarray, values: np.ndarray) -> Table:
+    """The reliability plot in numbers."""
+    columns = {"bin": "Scores", "n": "Faces", "score": "Mean score", "fakes": "Share of fakes"}
+    edges = np.linspace(0, 1, curves.BINS + 1)
+    rows = [
+        (f"{low:.2f} to {high:.2f}", int(n), tables.Value(score), tables.Value(fakes))
+        for low, high, n, score, fakes in zip(
+            edges, edges[1:], *curves.reliability(labels, values), strict=False
+        )
+        if n
+    ]
+    return Table(columns, rows)
+
+
 def _moves(key: str) -> bool:
     return key in metrics.AT_THRESHOLD
 
 
-def _table_row(key: str, summary: Summary, at_stored: dict[str, float]) -> page.Number:
+def _table_row(key: str, level: Level) -> page.Number:
     name, meaning = metrics.NAMES[key]
-    low, high = summary.intervals.get(key, (None, None))
-    stored = at_stored.get(key) if _moves(key) else None
-    return page.Number(name, summary.values[key], low, high, stored, meaning)
+    low, high = level.summary.intervals.get(key, (None, None))
+    stored = level.at_stored.get(key) if _moves(key) else None
+    return page.Number(name, level.summary.values[key], low, high, stored, meaning)
 
 
 def _history(tested: Tested) -> list[dict[str, Any]]:

@@ -115,7 +115,10 @@ def test_the_xai606_yaml_is_read_unmodified(yaml):
     assert config.EARLY_STOPPING_EPOCH == 5
 
 
-@pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("configs/*.yaml")))
+SHIPPED = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
+
+
+@pytest.mark.parametrize("file", [file for file in SHIPPED if file.stem != "sweep"])
 def test_every_yaml_that_we_ship_is_read(file):
     text = file.read_text(encoding="utf-8")
     assert parsed("--config_file", str(file)).prefix == re.search(r'prefix: "(.*)"', text)[1]

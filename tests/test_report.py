@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from report import page, plots
-from report.page import Checkpoint, Failure, Heatmap, Mistake, Number, Page
+from report.page import Checkpoint, Failure, Heatmap, Mistake, Number, Page, Videos
+from report.tables import Table, Value
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 SCORES = [0.1, 0.2, 0.3, 0.8, 0.4, 0.6, 0.7, 0.9]
@@ -51,6 +52,7 @@ def svgs():
         "roc": plots.roc(LABELS, SCORES),
         "precision_recall": plots.precision_recall(LABELS, SCORES),
         "histogram": plots.histogram(LABELS, SCORES),
+        "reliability": plots.reliability(LABELS, SCORES),
         "learning_curves": plots.learning_curves(ROWS),
     }
 
@@ -68,6 +70,8 @@ def test_each_plot_says_its_numbers(svgs):
     )
     assert "3 of 4 fakes called fake, 1 of 4 reals called fake" in words(svgs["histogram"])
     assert "of 4 reals 1 called fake, of 4 fakes 3 called fake" in words(svgs["confusion"])
+    # Eight faces, each alone in its bin: the mean distance of score and label.
+    assert "calibration error 0.350" in words(svgs["reliability"])
     curves = words(svgs["learning_curves"])
     assert "Best epoch 2 of 4: validation loss 0.4100, accuracy 75.0%." in curves
     assert "Learning rate 1.0e-03 to 1.0e-04." in curves
@@ -77,6 +81,26 @@ def test_the_histogram_counts_from_the_given_threshold_on():
     assert "from 0.7 on, 2 of 4 fakes called fake, 1 of 4 reals" in words(
         plots.histogram(LABELS, SCORES, 0.7)
     )
+
+
+def test_several_curves_are_named_and_one_without_a_curve_is_said():
+    named = [
+        ("first", LABELS, SCORES),
+        ("$a_b$ <x>", LABELS, SCORES[::-1]),
+        ("_reals", [0, 0], [0.1, 0.2]),
+    ]
+    text = words(plots.rocs(named))
+    assert "first: 0.812" in text and "$a_b$ <x>: 0.188" in text
+    assert "_reals: no curve, for it needs reals and fakes" in text
+    assert "no curve" in words(plots.rocs(named[2:]))
+    assert plots.rocs(named) == plots.rocs(named)
+    many = plots.rocs([(f"run {i}", LABELS, SCORES) for i in range(30)])
+    assert len(set(re.findall(r"run \d+: ", words(many)))) == 30
+
+
+def test_a_plot_of_videos_says_so():
+    assert words(plots.roc(LABELS, SCORES, "video")).startswith("ROC curve of videos")
+    assert "every video (2) is real" in words(plots.roc([0, 0], [0.1, 0.2], "video"))
 
 
 @pytest.mark.parametrize("draw", [plots.roc, plots.precision_recall])
@@ -90,6 +114,8 @@ def test_one_class_has_no_curve_and_says_so(draw, label, name, other):
 def test_one_class_and_no_scores_are_said_by_the_other_plots():
     assert "no fakes in this test" in words(plots.histogram([0, 0], [0.1, 0.9]))
     assert "no scores" in words(plots.histogram([], []))
+    assert "no scores" in words(plots.reliability([], []))
+    assert "calibration error 0.500" in words(plots.reliability([0, 0], [0.1, 0.9]))
     assert "of 3 reals 1 called fake, of 0 fakes 0" in words(plots.confusion(2, 1, 0, 0))
 
 
@@ -103,7 +129,7 @@ def test_one_class_and_no_scores_are_said_by_the_other_plots():
     ],
 )
 def test_what_is_no_label_or_score_is_refused(labels, scores, message):
-    for draw in (plots.roc, plots.precision_recall, plots.histogram):
+    for draw in (plots.roc, plots.precision_recall, plots.histogram, plots.reliability):
         with pytest.raises(ValueError, match=message):
             draw(labels, scores)
 
@@ -114,6 +140,13 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, svgs):
     for name in ("a.png", "b.png"):
         plots.save_learning_curves(ROWS, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_plot_is_a_picture_too():
+    first, second = (plots.roc(LABELS, SCORES).png() for _ in range(2))
+    assert first == second
+    assert Image.open(io.BytesIO(first)).size == (736, 736)
+    assert Image.open(io.BytesIO(plots.roc([0], [0.5]).png())).format == "PNG"  # words
 
 
 def test_learning_curves_are_saved_as_a_picture_with_something_on_it(tmp_path):
@@ -162,7 +195,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path, picture, svgs):
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["face.png", "page.html"]
     sources = re.findall(r'(?:src|srcset|action|data|poster)="([^"]*)"', text)
-    assert len(sources) == 7
+    assert len(sources) == 8
     assert all(source.startswith("data:image/") for source in sources)
     assert not re.search(r"<(script|link|iframe|object|embed|form)\b", text)
     assert not re.search(r"url\(|@import|https?:", text)
@@ -174,7 +207,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path, picture, svgs):
 def test_every_picture_has_an_alternative_text_with_its_numbers(tmp_path, picture, svgs):
     text = written(tmp_path, Page(title="A", mistakes=[Mistake(picture, "a", 0, 0.8)], **svgs))
     alternatives = [html.unescape(alt) for alt in re.findall(r'<img [^>]*alt="([^"]*)"', text)]
-    assert len(alternatives) == text.count("<img ") == 6
+    assert len(alternatives) == text.count("<img ") == 7
     assert {words(svg) for svg in svgs.values()} <= set(alternatives)
     assert "a real face, score 0.800" in alternatives
 
@@ -192,6 +225,8 @@ def test_hostile_names_stay_text(tmp_path, picture):
             data=HOSTILE,
             checkpoint=Checkpoint(HOSTILE, 1, HOSTILE, 0.5, HOSTILE),
             configuration=f"prefix: {HOSTILE}\n</pre></details>",
+            bins=Table({"a": HOSTILE, "b": HOSTILE}, [(HOSTILE, HOSTILE)], HOSTILE, [HOSTILE]),
+            videos=Videos(3, HOSTILE, 4, 5, failures=[Failure(HOSTILE, HOSTILE)]),
             commands=[HOSTILE],
             limits=HOSTILE,
         ),
@@ -199,7 +234,7 @@ def test_hostile_names_stay_text(tmp_path, picture):
     assert "<script" not in text
     assert '"onerror' not in text
     assert "</pre></details>\n</pre>" not in text
-    assert text.count(html.escape("<script>")) >= 17  # each place above shows it
+    assert text.count(html.escape("<script>")) >= 26  # each place above shows it
 
 
 def test_a_name_that_is_no_utf8_costs_nobody_the_page(tmp_path):
@@ -249,6 +284,45 @@ def test_the_page_contains_the_numbers(tmp_path):
         assert expected in said
 
 
+def said_by(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_the_page_says_what_the_faces_say_of_their_videos(tmp_path, svgs):
+    columns = {"rule": "Rule", "auc": "AUC"}
+    videos = Videos(
+        n=8,
+        rule="trimmed",
+        faces=1200,
+        faces_in_all=1234,
+        numbers=[Number("AUC", 0.8125, 0.6, 0.9, at_stored=None)],
+        intervals="bootstrap over 8 groups by video",
+        stored="0.412, from 20 videos",
+        roc=svgs["roc"],
+        by_rule=Table(columns, [("mean", Value(0.8)), ("trimmed *", Value(0.8125, 0.6, 0.9))]),
+        failures=[Failure("clip9", "7 faces, and trimmed needs more than 11")],
+    )
+    said = said_by(written(tmp_path, Page(title="A", videos=videos)))
+    for expected in (
+        "8 videos from 1,200 faces of 1,234; the others name no video.",
+        "the checkpoint’s rule, trimmed ;",
+        "1 video got no score and is in none of these numbers.",
+        "AUC 0.812 0.600 to 0.900",
+        "The stored threshold of videos is 0.412, from 20 videos.",
+        "trimmed * 0.812 0.600 to 0.900",
+        "clip9 7 faces, and trimmed needs more than 11",
+    ):
+        assert expected in said
+    alone = said_by(written(tmp_path, Page(title="A", videos=Videos(1, "mean", 9, 9))))
+    assert "1 video from 9 faces. The scores" in alone
+
+
+def test_the_page_shows_parts_and_bins(tmp_path):
+    part = Table({"value": "source", "n": "n"}, [("celeb", 1200), ("", 3)], "By source", ["small"])
+    said = said_by(written(tmp_path, Page(title="A", subgroups=[part], bins=part)))
+    assert said.count("By source source n celeb 1,200 3 small") == 2
+
+
 def test_what_is_missing_is_said(tmp_path):
     text = written(tmp_path, Page(title="A", numbers=[Number("AUC", 0.5)]))
     assert "<img" not in text
@@ -263,6 +337,9 @@ def test_what_is_missing_is_said(tmp_path):
         "No mistakes to show",
         "No heatmaps were asked for: run test.py with --cam.",
         "No learning curves",
+        "No reliability diagram",
+        "all numbers are of single faces",
+        "name columns of the manifest in",
         "The configuration was not recorded",
         "No commands were recorded",
     ):

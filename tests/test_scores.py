@@ -10,8 +10,9 @@ from torch import nn
 
 import manifest
 import metrics
+import rules
 import scores
-from dataset import Batch
+from batches import Batch
 from failures import NO_SCORE, UNREADABLE, Failure
 from flags import Config
 from manifest import FAKE, REAL
@@ -163,6 +164,16 @@ def test_a_score_comes_back_to_the_last_digit(home, rows, tmp_path):
     read = metrics.read_scores(tmp_path / "scores.csv")
     assert read["score"].tolist() == values.tolist()
     assert read["label"].tolist() == rows["label"].tolist()
+
+
+def test_videos_are_written_with_every_digit(tmp_path):
+    faces = pd.DataFrame({"video": "v", "label": 1, "score": [0.1, 0.2], "identity": "007"})
+    videos, _ = rules.to_videos(faces.assign(path="x", source="", track=""), "mean")
+    scores.write_videos(tmp_path / "video_scores.csv", videos)
+    first, row = (tmp_path / "video_scores.csv").read_text().splitlines()
+    assert first == "video,label,score,frames,tracks,tracks_left_out,identity"
+    assert row == "v,1,0.15000000000000002,2,1,0,007"
+    assert metrics.read_scores(tmp_path / "video_scores.csv")["score"][0] == np.mean([0.1, 0.2])
 
 
 def test_a_row_without_a_score_is_not_there(home, rows, tmp_path):

@@ -1,0 +1,97 @@
+"""Several collections tested at once: a folder for each, and one table across them."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import utils
+from report import page, plots, tables
+from report.levels import Level
+from report.result import Result
+from report.tables import Table, Value
+
+SHOWN = ("auc", "eer", "accuracy", "balanced_accuracy", "tpr_at_fpr_1", "tpr_at_fpr_5")
+"""The metrics of each collection."""
+
+TAKEN = ("cam", "cam_path", "mistakes", "tensorboard")
+"""Folders of a test that no collection may be called by."""
+
+
+@dataclass(frozen=True)
+class CrossPage:
+    """What cross.html shows. links: collection -> its manifest; its page is in its folder."""
+
+    title: str
+    links: Mapping[str, str]
+    tables: Sequence[Table]
+    roc: str
+    limits: str = page.LIMITS
+
+
+def folder_names(manifests: Sequence[str]) -> list[str]:
+    """One name for each: the file's, or its folder's where the file is called manifest.csv.
+
+    Equal names take the folder's before theirs, and a number where that is equal too.
+    """
+    files = [Path(os.path.normpath(Path(file).absolute())) for file in manifests]
+    short = [_name(file) for file in files]
+    twice = {name for name in short if sum(name.lower() == other.lower() for other in short) > 1}
+    names: list[str] = []
+    for file, name in zip(files, short, strict=True):
+        if name in twice:
+            above = file.parents[1] if file.name == "manifest.csv" else file.parent
+            name = f"{_cleaned(above.name)}-{name}"
+        number, unique = 2, name
+        while unique.lower() in (*TAKEN, *(taken.lower() for taken in names)):
+            number, unique = number + 1, f"{name}-{number}"
+        names.append(unique)
+    return names
+
+
+def across(results: Mapping[str, Result]) -> dict[str, Table]:
+    """Of `faces`, and of `videos` where there are some: a row each collection, then their mean."""
+    faces = {name: result.faces for name, result in results.items()}
+    videos = {name: r.videos.level for name, r in results.items() if r.videos}
+    levels = {"faces": faces, "videos": videos}
+    return {unit: _table(own, unit) for unit, own in levels.items() if own}
+
+
+def write(out: Path, results: Mapping[str, Result], data: Mapping[str, str], title: str) -> str:
+    """Write cross.csv, cross.tex and cross.html into `out`; returns the console's tables."""
+    found = across(results)
+    rows = [
+        {"collection": row["collection"], "unit": unit, **row}
+        for unit, table in found.items()
+        for row in tables.records(table)
+    ]
+    utils.write_atomic(out / "cross.csv", tables.csv(rows))
+    utils.write_atomic(out / "cross.tex", "\n".join(map(tables.latex, found.values())))
+    named = [(name, r.faces.labels, r.faces.scores) for name, r in results.items()]
+    shown = CrossPage(title, data, [*found.values()], plots.rocs(named))
+    page.write(out / "cross.html", "cross.html.jinja", shown)
+    return "\n\n".join(map(tables.console, found.values()))
+
+
+def _table(levels: Mapping[str, Level], unit: str) -> Table:
+    rows: list[tuple[tables.Cell, ...]] = []
+    for name, level in levels.items():
+        summary = level.summary
+        counts = (summary.n, summary.real, summary.fake)
+        rows.append((name, *counts, *(tables.of(summary, key) for key in SHOWN)))
+    means = [fmean(level.summary.values[key] for level in levels.values()) for key in SHOWN]
+    rows.append((f"mean of {len(levels)}", "", "", "", *map(Value, means)))
+    counted = {"collection": "Collection", "n": "n", "real": "Real", "fake": "Fake"}
+    notes = ["The mean counts each collection once; it is undefined where one of its numbers is."]
+    return Table({**counted, **tables.named(SHOWN)}, rows, f"Across collections: {unit}", notes)
+
+
+def _name(file: Path) -> str:
+    name = file.parent.name if file.name == "manifest.csv" else file.name
+    return _cleaned(name.removesuffix(".csv"))
+
+
+def _cleaned(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "collection"
