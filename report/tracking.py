@@ -1,41 +1,74 @@
 """Experiment trackers: Weights & Biases and TensorBoard behind one small interface.
 
 Trackers only watch: whatever goes wrong in one is said once, that tracker is switched off, and
-the training goes on. W&B's key comes from WANDB_API_KEY or `wandb login`, never from a setting.
+the run goes on. W&B's key comes from WANDB_API_KEY or `wandb login`, never from a setting.
 """
 
 import contextlib
-import json
-import os
-import secrets
-import shlex
-import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
 
 import flags
-import utils
-from faces.image import read_image
+from metrics import FAKE, THRESHOLD, Summary
+from report.page import Heatmap, Mistake
+from report.tensorboard_tracker import TensorBoardTracker
+from report.wandb_tracker import (
+    RUN_ID,
+    WandbTracker,
+    Which,
+    in_a_sweep,
+    new_run_id,
+    one_line,
+    own_run_id,
+)
+from settings import load
 
 Say = Callable[[str], None]
 
+SHOWN = ("path", "label", "score", "source", "method", "identity", "video", "frame")
+"""Columns of scores.csv that a tracker's table shows, where they hold something."""
+
 
 class Tracker(Protocol):
-    """What a run tells a tracker; any method may raise, `Trackers` guards it."""
+    """What a command tells a tracker; any method may raise, `Trackers` guards it.
+
+    A name with a slash, as `test/roc`, stands in the section before the slash.
+    """
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         """The numbers of one epoch, under their own names (`train_loss`, `valid_loss`, `lr`)."""
 
     def summary(self, values: dict[str, float | int]) -> None:
-        """Numbers of the whole run (`best_epoch`)."""
+        """Numbers of the whole run (`best_epoch`, `test/auc`)."""
 
     def picture(self, name: str, path: Path) -> None:
         """A picture file, shown under `name` beside the epoch that was logged last."""
 
+    def plots(self, name: str, labels: np.ndarray, scores: np.ndarray, threshold: float) -> None:
+        """ROC, precision-recall, confusion matrix and histogram of the scores, below `name`.
+
+        labels: [n], 0 or 1. scores: [n], 0..1. threshold: 0..1, called fake from here on.
+        """
+
+    def heatmaps(self, name: str, entries: Sequence[Heatmap]) -> None:
+        """Drawn explanations with their captions, below `name` by their group."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table; a cell that is a Path is a picture file, None an empty cell."""
+
+    def artifact(self, checkpoint: Path) -> None:
+        """A checkpoint file, with what describes it."""
+
     def close(self) -> None:
         """Write everything out; the tracker takes no more calls."""
+
+
+# ---------------------------------------------------------------------------------- start
 
 
 def start(
@@ -46,19 +79,80 @@ def start(
     say: Say,
     resume: bool = False,
 ) -> "Trackers":
-    """Open the trackers that `settings` names, with all their files under `run_dir`.
+    """Open the trackers of a training, with all their files under `run_dir`.
 
-    name: the run's name in W&B. config: the resolved configuration, as plain values. say: takes
-    each sentence meant for a person. resume: continue the run that `run_dir` holds.
-    Raises nothing of a tracker's own: one that does not open is said and left out.
+    name: the run's name in W&B where tracking.name is empty. config: the resolved configuration,
+    as plain values. say: takes each sentence meant for a person. resume: continue the run that
+    `run_dir` holds. Raises nothing of a tracker's own: one that does not open is said and left
+    out. In a sweep W&B itself gives a run its id, name, project and entity.
     """
-    trackers = Trackers(say)
-    rest = (run_dir.resolve(), config, resume)
+    trackers, folder = Trackers(say, settings), run_dir.resolve()
+    named = settings.name or ("" if in_a_sweep() else name)
+
+    def open_wandb() -> Tracker:
+        which = Which(own_run_id(folder, say, resume), named, config, "train", resume)
+        return WandbTracker(settings, folder, which, say)
+
     if settings.wandb != "off":
-        trackers.add("W&B", "wandb", lambda: WandbTracker(settings, name, say, *rest))
+        trackers.add("W&B", "wandb", open_wandb)
     if settings.tensorboard == "on":
-        trackers.add("TensorBoard", "tensorboard", lambda: TensorBoardTracker(*rest))
+        trackers.add(
+            "TensorBoard",
+            "tensorboard",
+            lambda: TensorBoardTracker(folder / "tensorboard", config, resume),
+        )
     return trackers
+
+
+def join(
+    settings: flags.Tracking,
+    run_dir: Path,
+    checkpoint: Path,
+    epoch: int,
+    config: dict[str, Any],
+    say: Say,
+) -> "Trackers":
+    """Open the trackers of a test, whose results belong to the run that trained `checkpoint`.
+
+    W&B: where the checkpoint is one of `run_dir` and the training was tracked, the test goes on
+    in the training's run (its id is in `run_dir`/wandb_run_id, its project in config.yaml). An
+    offline test is one more offline part, and `wandb sync` joins parts of one id. Where there is
+    no such run, as the training was not tracked or the weights come from elsewhere, `offline`
+    (the default) starts none, and `online` starts one of its own, of job type `test`.
+    TensorBoard: the same files as the training's; of a foreign checkpoint, in `run_dir`/test.
+    epoch: the checkpoint's, at which TensorBoard shows the results. Other arguments as for start().
+    """
+    trackers, folder = Trackers(say, settings), run_dir.resolve()
+    own = checkpoint.resolve().parent.parent == folder
+    trained = own and (folder / RUN_ID).is_file()
+
+    def open_wandb() -> Tracker:
+        if not trained:
+            which = Which(new_run_id(), settings.name or folder.name, config, "test")
+            return WandbTracker(settings, folder, which, say)
+        where = load(flags.Config, str(folder / "config.yaml")).tracking
+        run_id = (folder / RUN_ID).read_text(encoding="utf-8").strip()
+        which = Which(run_id, resume=True, step=epochs(folder) + 1)
+        there = settings.model_copy(update={"project": where.project, "entity": where.entity})
+        return WandbTracker(there, folder, which, say)
+
+    if settings.wandb == "online" or (settings.wandb == "offline" and trained):
+        trackers.add("W&B", "wandb", open_wandb)
+    if settings.tensorboard == "on":
+        events = (folder if own else folder / "test") / "tensorboard"
+        trackers.add(
+            "TensorBoard", "tensorboard", lambda: TensorBoardTracker(events, {}, epoch=epoch)
+        )
+    return trackers
+
+
+def epochs(run_dir: Path) -> int:
+    """Epochs that a run has finished: the rows of its metrics.csv."""
+    file = run_dir / "metrics.csv"
+    return len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+
+
+# ----------------------------------------------------------------------------------- tell
 
 
 class Trackers:
@@ -67,8 +161,8 @@ class Trackers:
     failed: trackers switched off, with their errors. missed: calls that they did not record.
     """
 
-    def __init__(self, say: Say) -> None:
-        self.say = say
+    def __init__(self, say: Say, settings: flags.Tracking) -> None:
+        self.say, self.settings = say, settings
         self.active: dict[str, Tracker] = {}
         self.failed: dict[str, str] = {}
         self.missed: Counter[str] = Counter()
@@ -91,6 +185,39 @@ class Trackers:
     def picture(self, name: str, path: Path) -> None:
         self._tell(lambda tracker: tracker.picture(name, path))
 
+    def test(
+        self,
+        summary: Summary,
+        frame: pd.DataFrame,
+        heatmaps: Sequence[Heatmap] = (),
+        mistakes: Sequence[Mistake] = (),
+        name: str = "",
+    ) -> None:
+        """All that a test found, under `test/`, or `test/NAME/` where several sets are tested.
+
+        summary: the numbers. frame: what was scored, as metrics.read_scores returns it. mistakes:
+        as pictures.worst_mistakes returns them; their pictures stand in the table of scores, of
+        which tracking.rows are shown, and how many were left out is said.
+        """
+        place, limit = f"test/{name}" if name else "test", self.settings.rows
+
+        def tell(tracker: Tracker) -> None:
+            columns, rows = scores_table(frame, mistakes)
+            labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
+            tracker.summary(numbers(place, summary))
+            tracker.plots(place, labels, scores, summary.threshold)
+            tracker.table(f"{place}/scores", columns, rows[:limit])
+            tracker.heatmaps(f"{place}/heatmaps", heatmaps)
+
+        if self.active and len(frame) > limit:
+            self.say(f"{place}/scores: trackers show {limit:,} of {len(frame):,} (tracking.rows)")
+        self._tell(tell)
+
+    def artifact(self, checkpoints: Path) -> None:
+        """The checkpoint that tracking.artifact names, of the folder `checkpoints`; or none."""
+        if (kind := self.settings.artifact) != "none":
+            self._tell(lambda tracker: tracker.artifact(checkpoints / f"{kind}.pth"))
+
     def close(self) -> None:
         for name, count in self.missed.items():
             self.say(f"{name} did not record {count} calls, as it was switched off.")
@@ -110,183 +237,28 @@ class Trackers:
 
     def _switch_off(self, name: str, error: Exception, remedy: str = "") -> None:
         self.active.pop(name, None)
-        self.failed[name] = reason = _one_line(error)
+        self.failed[name] = reason = one_line(error)
         self.say(f"{name} is off for the rest of this run, which goes on: {reason}{remedy}")
 
 
-class WandbTracker:
-    """A W&B run: its files in `run_dir`/wandb, its id in `run_dir`/wandb_run_id."""
-
-    def __init__(
-        self,
-        settings: flags.Tracking,
-        name: str,
-        say: Say,
-        run_dir: Path,
-        config: dict[str, Any],
-        resume: bool,
-    ) -> None:
-        # W&B's reports of its own errors would go out even after a failed start, with 20 s of
-        # waiting when the program ends and no server answers.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
-
-        self.say = say
-        self.picture_of = wandb.Image
-        run_id = _run_id(run_dir / "wandb_run_id", say, resume)
-
-        def begin(mode: Literal["online", "offline"]) -> Any:
-            # Without informational output W&B also asks for no key at a terminal: it raises. Its
-            # errors stay visible, as an upload that ends halfway is reported nowhere else.
-            wandb.setup(wandb.Settings(show_info=False, show_warnings=False))
-            return wandb.init(
-                project=settings.project,
-                name=name,
-                id=run_id,
-                resume="allow" if resume else None,
-                config=config,
-                dir=str(run_dir),
-                mode=mode,
-                reinit="create_new",  # another run of this process is not ours to continue
-                settings=_wandb_settings(wandb.Settings, settings.timeout),
-            )
-
-        self.offline = settings.wandb == "offline"
-        hooks = sys.exit, sys.excepthook
-        try:
-            if not self.offline:
-                try:
-                    self.run = begin("online")
-                except Exception as error:
-                    reason = _one_line(error).split(" Consider increasing")[0]
-                    say(
-                        f"W&B cannot go online and goes on OFFLINE instead: {reason} "
-                        f"(tracking.timeout is {settings.timeout} s; `wandb login` stores a key)"
-                    )
-                    self.offline = True
-                    # The service would still hold the run's id. Its exit status is not ours.
-                    with contextlib.suppress(SystemExit):
-                        wandb.teardown()
-            if self.offline:
-                self.run = begin("offline")
-        finally:
-            sys.exit, sys.excepthook = hooks  # two of W&B's would print each traceback twice
-        # Charts run over epochs, also where a resumed run's own step counter is ahead of them.
-        self.run.define_metric("epoch")
-        self.run.define_metric("*", step_metric="epoch")
-        where = f"offline; to upload the run later: {self.sync}" if self.offline else self.run.url
-        say(f"W&B: {where}")
-
-    @property
-    def sync(self) -> str:
-        """The command that uploads this run, with every part that a resumed run left."""
-        here = Path(self.run.dir).parent
-        parts = sorted(here.parent.glob(f"offline-run-*-{self.run.id}*")) if self.offline else []
-        return shlex.join(["wandb", "sync", *map(str, parts or [here])])
-
-    def log(self, epoch: int, values: dict[str, float]) -> None:
-        # W&B drops what comes for a step behind its own: an epoch trained again gets a new step.
-        step = max(epoch, self.run.step)
-        self.run.log({**values, "epoch": epoch}, step=step, commit=True)
-
-    def summary(self, values: dict[str, float | int]) -> None:
-        self.run.summary.update(values)
-
-    def picture(self, name: str, path: Path) -> None:
-        self.run.log({name: self.picture_of(str(path))})
-
-    def close(self) -> None:
-        # Closed while an exception passes (a `finally`), the run counts as failed.
-        try:
-            self.run.finish(exit_code=int(sys.exc_info()[0] is not None))
-        except TimeoutError as error:
-            raise TimeoutError(f"the upload did not end in time; later: {self.sync}") from error
-        if self.offline:
-            self.say(f"W&B was offline; to upload the run: {self.sync}")
+def numbers(place: str, summary: Summary) -> dict[str, float | int]:
+    """Each number below `place`, with the ends of its 95 % interval as KEY_low and KEY_high."""
+    values: dict[str, float | int] = {"n": summary.n, "real": summary.real, "fake": summary.fake}
+    for key, value in summary.values.items():
+        values[key] = value
+        if key in summary.intervals:
+            values[f"{key}_low"], values[f"{key}_high"] = summary.intervals[key]
+    return {f"{place}/{key}": value for key, value in values.items()}
 
 
-class TensorBoardTracker:
-    """TensorBoard's files in `run_dir`/tensorboard.
-
-    `train_loss` becomes `loss/train`: TensorBoard makes a section of what stands before the slash,
-    so training and validation lie side by side, and a card overlays one curve for each run of
-    `--logdir log`. The tab Custom Scalars shows both in one chart.
-    """
-
-    def __init__(self, run_dir: Path, config: dict[str, Any], resume: bool) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = run_dir / "tensorboard"
-        self.open = lambda purge_step: SummaryWriter(str(folder), purge_step=purge_step)
-        self.writer = self.open(None)
-        self.resume = resume
-        self.epoch = 0
-        names = ("loss", "accuracy", "precision", "recall")
-        both = {name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in names}
-        self.writer.add_custom_scalars({"training and validation": both})
-        self.writer.add_text("config", _code(config))
-
-    def log(self, epoch: int, values: dict[str, float]) -> None:
-        if self.resume:
-            # What earlier files hold from this epoch on comes again: TensorBoard forgets it.
-            self.writer.close()
-            self.writer = self.open(epoch)
-            self.resume = False
-        self.epoch = epoch
-        for name, value in values.items():
-            part, _, rest = name.partition("_")
-            if name != "epoch":
-                tag = f"{rest}/{part}" if part in ("train", "valid") else name
-                self.writer.add_scalar(tag, value, epoch)
-        self.writer.flush()
-
-    def summary(self, values: dict[str, float | int]) -> None:
-        self.writer.add_text("summary", _code(values), self.epoch)
-
-    def picture(self, name: str, path: Path) -> None:
-        self.writer.add_image(name, read_image(path), self.epoch, dataformats="HWC")
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-def _wandb_settings(schema: Any, timeout: int) -> Any:
-    """A start within `timeout` seconds, and nothing of the console, code, git or machine."""
-    wanted = {
-        "init_timeout": timeout,
-        "finish_timeout": max(timeout, 60),  # an upload that works may take its time
-        "finish_timeout_raises": True,
-        "silent": True,
-        "console": "off",
-        "symlink": False,
-        "disable_code": True,
-        "disable_git": True,
-        "disable_job_creation": True,
-        "save_code": False,
-        "x_disable_machine_info": True,
-        "x_disable_meta": True,
-        "x_disable_stats": True,
-        "x_save_requirements": False,
-    }
-    # Some of these names come and go with W&B's versions.
-    return schema(**{key: value for key, value in wanted.items() if key in schema.model_fields})
-
-
-def _run_id(file: Path, say: Say, resume: bool) -> str:
-    """The id in `file` where a run is resumed, else a new one, which `file` then holds."""
-    if resume and file.is_file():
-        return file.read_text(encoding="utf-8").strip()
-    if resume:
-        say(f"W&B: {file} is missing, so the training goes on as a new W&B run.")
-    run_id = secrets.token_hex(4)  # not from `random`: a seed must not give two runs one id
-    utils.write_atomic(file, run_id + "\n")
-    return run_id
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _code(values: dict[str, Any]) -> str:
-    """Values as the Markdown code block that TensorBoard shows."""
-    return "    " + json.dumps(values, indent=2, default=str).replace("\n", "\n    ")
+def scores_table(
+    frame: pd.DataFrame, mistakes: Sequence[Mistake]
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of what was scored: mistakes first, the furthest from the truth first."""
+    labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
+    wrong = (scores >= THRESHOLD) != (labels == FAKE)
+    order = np.lexsort((-np.abs(scores - labels), ~wrong)).tolist()
+    pictures = {row: Path(one.picture) for row, one in zip(order, mistakes, strict=False)}
+    columns = [c for c in SHOWN if c in frame and (frame[c].astype(str) != "").any()]
+    cells = frame[columns].to_numpy(object).tolist()
+    return [*columns, "face"], [[*cells[row], pictures.get(row)] for row in order]

@@ -15,7 +15,7 @@ from report.heatmaps import heatmaps
 from settings import load
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem != "sweep")
 SIDE = 96
 
 PARAMETERS = {
