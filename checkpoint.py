@@ -1,6 +1,8 @@
 """Checkpoints: save, load, describe. A checkpoint says all that is needed to use it.
 
     python checkpoint.py log/quickstart/checkpoints/best.pth
+    python checkpoint.py log/quickstart/checkpoints/best.pth --export detector.onnx
+    python checkpoint.py log/quickstart/checkpoints/best.pth --export detector.safetensors
 
 Keys (frozen in CONTRIBUTING.md): what a reader of scores must know (labels, crop recipe,
 normalisation, thresholds), the weights, the configuration, and the state of the training.
@@ -10,7 +12,6 @@ import io
 import os
 import shutil
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import pandas as pd
 import timm
 import torch
 
+import export
 import manifest
 import splits
 from flags import Config, InputSize, Model
+from hashes import DIGITS, content_hashes
 from metrics import Thresholds
 from networks import Detector, build, variant_of
 from settings import dump
@@ -48,11 +51,11 @@ INNER_KEYS = {
 }
 """What the groups among the keys must hold."""
 
-FRAME_RULE = "mean"
-"""How the frames of a track become its score."""
-
 ROWS_FILE = "rows.csv"
 """Hashes of the rows that a run trained and validated on; lies beside its checkpoints."""
+
+HASHES_FILE = "hashes.txt"
+"""Hashes of files by their size and time of change; lies in data.cache."""
 
 
 # ----------------------------------------------------------------------------------- save
@@ -77,7 +80,7 @@ def describe_network(network: Detector, config: Config) -> dict[str, Any]:
             **network.normalisation,
         },
         "crop": {"faces": config.data.crop, **config.face.model_dump()},
-        "rule": FRAME_RULE,
+        "rule": config.rule,
     }
 
 
@@ -102,6 +105,14 @@ def same_file(path: Path, new_name: Path) -> None:
             shutil.copyfile(path, beside)
 
 
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all numbered checkpoints but the newest `count`; 0 keeps all."""
+    if count:
+        numbered = sorted(file for file in folder.glob("*.pth") if file.stem.isdecimal())
+        for file in numbered[:-count]:
+            file.unlink()
+
+
 # ----------------------------------------------------------------------------------- load
 
 
@@ -117,7 +128,9 @@ def adopt_best(state: dict[str, Any], began_from: Path, folder: Path) -> None:
 def load(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint, on the CPU; only tensors and plain values are ever unpickled.
 
-    Raises UserError for what is not there, damaged, not ours, or of a later version.
+    A .safetensors file that was exported from one is read too: it has everything but `config` and
+    `training`, which are empty then. Raises UserError for what is not there, damaged, not ours, or
+    of a later version.
     """
     path = Path(path)
     if not path.is_file():
@@ -126,19 +139,18 @@ def load(path: Path | str) -> dict[str, Any]:
         found = next(filter(None, others), [])
         there = f"there are {', '.join(found)}" if found else f"{path.parent} holds no .pth file"
         raise UserError(f"{path}: no such checkpoint; {there}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and storage errors have no common class
-        reason = str(error).split("\n")[0][:120]
-        raise UserError(
-            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {reason})"
-        ) from None
+    exported = path.suffix == ".safetensors"
+    state = export.read_safetensors(path) if exported else _unpickled(path)
     if not isinstance(state, dict) or "format" not in state or "weights" not in state:
         raise UserError(f"{path}: not a checkpoint of this project (it has no format and weights)")
     if not isinstance(state["format"], int) or state["format"] > FORMAT:
         raise UserError(
             f"{path}: format {state['format']!r} is later than this version's {FORMAT}: update"
         )
+    if exported:
+        if wrong := export.misfits(state):
+            raise UserError(f"{path}: its description is incomplete or wrong in {', '.join(wrong)}")
+        return state | {"config": {}, "training": {}}
     missing = [key for key in KEYS if key not in state]
     for group, inner in INNER_KEYS.items():
         holds = state.get(group, {})
@@ -149,6 +161,27 @@ def load(path: Path | str) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path}: incomplete, without {', '.join(missing)}")
     return state
+
+
+def load_to_continue(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint that a run goes on from; an exported file has no training to go on with."""
+    state = load(path)
+    if not state["training"]:
+        raise UserError(
+            f"{path} holds the weights and not the state of the training: continue from the run's "
+            f".pth, or start a new run from these weights by --model.weights {path}"
+        )
+    return state
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and storage errors have no common class
+        reason = str(error).split("\n")[0][:120]
+        raise UserError(
+            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {reason})"
+        ) from None
 
 
 def network_of(state: dict[str, Any]) -> Detector:
@@ -173,8 +206,7 @@ def network_of(state: dict[str, Any]) -> Detector:
 
 def thresholds_of(state: dict[str, Any]) -> Thresholds:
     """The stored thresholds; fields of other versions are left to their defaults."""
-    known = {field.name for field in fields(Thresholds)}
-    return Thresholds(**{key: v for key, v in state["thresholds"].items() if key in known})
+    return Thresholds.of(state["thresholds"])
 
 
 def contradictions(state: dict[str, Any], config: Config) -> list[str]:
@@ -202,16 +234,19 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
 # -------------------------------------------------------------------------------- overlap
 
 
-def row_hashes(rows: pd.DataFrame) -> str:
+def row_hashes(rows: pd.DataFrame, cache: str = "") -> str:
     """rows.csv: split, label and box of rows, and hashes of what identifies them.
 
     content: of the picture. original: of a fake's real. media: of the picture that a stored face
     was cut from. video, source_video, identity, source_identity: of names within their source.
+    cache: a folder (data.cache) in which the hashes of unchanged files are kept.
     """
-    return _hashes(rows).to_csv(index=False, lineterminator="\n")
+    return _hashes(rows, cache).to_csv(index=False, lineterminator="\n")
 
 
-def overlap(checkpoint: Path, state: dict[str, Any], rows: pd.DataFrame) -> list[str] | None:
+def overlap(
+    checkpoint: Path, state: dict[str, Any], rows: pd.DataFrame, cache: str = ""
+) -> list[str] | None:
     """What `rows` share with the rows that the checkpoint was trained and validated on.
 
     Empty where nothing, None where nobody can tell: the list of its rows is not beside it, or is
@@ -223,10 +258,10 @@ def overlap(checkpoint: Path, state: dict[str, Any], rows: pd.DataFrame) -> list
     if sha256_file(file) != state["data"]["rows"]:
         return None
     seen = pd.read_csv(file, dtype=str, keep_default_na=False)
-    mine = _hashes(rows)
+    mine = _hashes(rows, cache)
     found = []
     for what, columns in SHARED.items():
-        known = {value for column in columns for value in seen[column]} - {""}
+        known = {value for column in columns for value in seen[column].tolist()} - {""}
         hit = mine[list(columns)].isin(known).any(axis=1)
         if hit.any():
             examples = ", ".join(rows["path"][hit.to_numpy()].head(3))
@@ -244,9 +279,11 @@ SHARED = {
 
 def refuse_same_pictures(hashes: str) -> None:
     """Raise UserError where one picture, under whatever names, both trains and validates."""
-    table = pd.read_csv(io.StringIO(hashes), dtype=str, keep_default_na=False)
+    columns = ["split", "content", "original", "media"]
+    text = io.StringIO(hashes)
+    table = pd.read_csv(text, dtype=str, keep_default_na=False, usecols=columns)
     sides = [table[table["split"] == split] for split in ("train", "val")]
-    contents = [{v for c in ("content", "original", "media") for v in s[c]} - {""} for s in sides]
+    contents = [{v for c in columns[1:] for v in side[c].tolist()} - {""} for side in sides]
     if same := contents[0] & contents[1]:
         raise UserError(
             f"{len(same)} pictures are in training and in validation, under different names: "
@@ -263,19 +300,18 @@ def versions() -> dict[str, str]:
     }
 
 
-def _hashes(rows: pd.DataFrame) -> pd.DataFrame:
+def _hashes(rows: pd.DataFrame, cache: str) -> pd.DataFrame:
     columns = {"content": "path", "original": "source_path", "media": "media"}
-    paths = {path for column in columns.values() for path in rows[column]} - {""}
-    known = {path: sha256_file(path)[:32] for path in paths if Path(path).is_file()}
+    paths = {path for column in columns.values() for path in rows[column].tolist()} - {""}
+    known = content_hashes(sorted(paths), Path(cache) / HASHES_FILE if cache else None)
     table = {"split": rows["split"], "label": rows["label"], "box": rows["box"]}
-    table |= {name: rows[column].map(known).fillna("") for name, column in columns.items()}
+    for name, column in columns.items():
+        table[name] = [known.get(path, "") for path in rows[column].tolist()]
     for column in ("video", "source_video", "identity", "source_identity"):
-        table[column] = [_name_hash(name) for name in splits.scoped(rows, column)]
+        names = splits.scoped(rows, column).tolist()
+        hashed = {name: sha256_text(name)[:DIGITS] if name else "" for name in set(names)}
+        table[column] = [hashed[name] for name in names]
     return pd.DataFrame(table)
-
-
-def _name_hash(name: str) -> str:
-    return sha256_text(name)[:32] if name else ""
 
 
 # ------------------------------------------------------------------------------- describe
@@ -309,9 +345,11 @@ def describe(path: Path) -> str:
         figures = ", ".join(f"{k} {v:.5f}" for k, v in last.items() if k.startswith("valid_"))
         lines.append(f" This epoch     : {figures}")
     versions = ", ".join(f"{name} {version}" for name, version in state["versions"].items())
-    config = dump(state["config"])
-    indented = "".join(f"   {line}\n" for line in config.splitlines())
-    return "\n".join([*lines, f" Written with   : {versions}", " Configuration  :", indented])
+    lines.append(f" Written with   : {versions}")
+    if state["config"]:  # an exported file has none
+        indented = "".join(f"   {line}\n" for line in dump(state["config"]).splitlines())
+        lines += [" Configuration  :", indented]
+    return "\n".join(lines)
 
 
 def _crop_sentence(crop: dict[str, Any]) -> str:
@@ -323,11 +361,24 @@ def _crop_sentence(crop: dict[str, Any]) -> str:
     )
 
 
+USAGE = """usage: python checkpoint.py FILE                            says what a checkpoint is
+       python checkpoint.py FILE --export NAME.onnx         for runtimes without PyTorch
+       python checkpoint.py FILE --export NAME.safetensors  the weights, for PyTorch
+FILE is a checkpoint: a .pth, or a .safetensors that was exported from one."""
+
+
 def main(argv: list[str]) -> int:
-    if len(argv) != 1 or argv[0] in ("-h", "--help"):
-        print("usage: python checkpoint.py FILE.pth   (says what a checkpoint is)")
-        return 0 if argv and argv[0] in ("-h", "--help") else 2
-    print(describe(Path(argv[0])))
+    match argv:
+        case ["-h" | "--help"]:
+            print(USAGE)
+        case [file] if file != "--export":
+            print(describe(Path(file)))
+        case [file, "--export", target] | ["--export", target, file]:
+            state = load(file)
+            print(export.write(Path(target), network_of(state), state, sha256_file(file)))
+        case _:
+            print(USAGE)
+            return 2
     return 0
 
 

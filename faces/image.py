@@ -28,7 +28,10 @@ def read_image(path: Path | str) -> np.ndarray:
     on white; of an animation the first frame is taken. Raises UnreadableImage.
     """
     try:
-        content = Path(path).read_bytes()
+        # Not pathlib: it enters each name into Python's table of names for a moment, and a worker
+        # that reads a million files builds that table (8 MB) anew, in memory of its own.
+        with open(path, "rb") as file:  # noqa: PTH123
+            content = file.read()
     except OSError as error:
         raise UnreadableImage(error.strerror or type(error).__name__) from None
     return decode_image(content)
