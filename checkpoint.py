@@ -24,7 +24,6 @@ import manifest
 import splits
 from flags import Config, InputSize, Model
 from hashes import DIGITS, content_hashes
-from metrics import Thresholds
 from networks import Detector, build, variant_of
 from settings import dump
 from utils import UserError, atomic_path, run_command, sha256_file, sha256_text
@@ -202,11 +201,6 @@ def network_of(state: dict[str, Any]) -> Detector:
         raise UserError(f"the weights do not fit networks/{about['name']}.py: {reason}") from None
     network.weights_from = about["weights_from"]
     return network.eval()
-
-
-def thresholds_of(state: dict[str, Any]) -> Thresholds:
-    """The stored thresholds; fields of other versions are left to their defaults."""
-    return Thresholds.of(state["thresholds"])
 
 
 def contradictions(state: dict[str, Any], config: Config) -> list[str]:

@@ -70,7 +70,7 @@ class Config(Section):
     subgroups: list[str] = described([], "Columns of the manifest that test.py breaks down by.")
     bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)
     layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
-    cam: bool = described(False, "test.py: draw Grad-CAM heatmaps.")
+    cam: bool = described(False, "test.py: draw heatmaps.")
     heatmaps: Heatmaps = described(Heatmaps, "Which heatmaps.")
 
     @field_validator("prefix")

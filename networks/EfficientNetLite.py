@@ -22,8 +22,8 @@ def backbone(options: Options) -> nn.Module:
 
 
 def heatmap_layer(network: nn.Module) -> nn.Module:
-    """The last convolution before pooling: 7 x 7 for an input of 224 px."""
-    return network.conv_head
+    """The last maps before pooling, normalised and rectified: 7 x 7 for an input of 224 px."""
+    return network.bn2
 
 
 def packaged_weights(variant: str) -> Path | None:

@@ -1,7 +1,9 @@
-"""Grad-CAM heatmaps: what a network looked at, drawn beside the face with its class and score."""
+"""Heatmaps: what a network looked at, drawn beside the face with its class and score."""
 
+import contextlib
+import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -14,8 +16,17 @@ from metrics import FAKE, REAL, THRESHOLD, called
 from networks import Detector
 
 BATCH = 16
-TEXT_HEIGHT = 44
+TEXT_HEIGHT = 64
 FONT_SIZE = 14
+
+METHOD = "GradCAM"
+"""Unless another is asked for by `heatmaps.method`."""
+
+NOT_ABOUT_A_CLASS = ("EigenCAM",)
+"""Methods that show what stands out to a network, whatever it makes of it."""
+
+ONE_AT_A_TIME = ("ScoreCAM", "AblationCAM")
+"""Methods that run the network once a map of its layer: slow, and large for many pictures."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +71,30 @@ def mistakes(labels: np.ndarray, scores: np.ndarray) -> list[int]:
     return [int(i) for i in np.argsort(-distance, kind="stable")[: int(wrong.sum())]]
 
 
-def heatmaps(network: Detector, pictures: torch.Tensor, scores: np.ndarray) -> np.ndarray:
-    """Grad-CAM (Selvaraju et al., ICCV 2017) for the class that each picture was called.
+def heatmaps(
+    network: Detector, pictures: torch.Tensor, scores: np.ndarray, method: str = METHOD
+) -> np.ndarray:
+    """A class activation map for the class that each picture was called.
 
     pictures: uint8 [n, channels, height, width] on the network's device. scores: [n], 0..1; from
-    THRESHOLD on the map shows what speaks for FAKE, below what speaks for REAL. Returns float
-    [n, height, width], 0..1, each scaled to its own maximum.
+    THRESHOLD on the map shows what speaks for FAKE, below what speaks for REAL. method: one of
+    report.cams.METHODS, by default Grad-CAM (Selvaraju et al., ICCV 2017). Returns float
+    [n, height, width], 0..1, each scaled to its own maximum; all 0 where nothing speaks for it.
     """
-    from pytorch_grad_cam import GradCAM
+    from report.cams import cam_of
 
-    maps = []
-    layers, reshape = [network.heatmap_layer], network.heatmap_reshape
-    with GradCAM(network.eval(), layers, reshape_transform=reshape) as cam:
-        for start in range(0, len(pictures), BATCH):
-            part = slice(start, start + BATCH)
-            targets = [_margin_towards(FAKE if s >= THRESHOLD else REAL) for s in scores[part]]
-            with torch.enable_grad(), warnings.catch_warnings():
-                # Its hooks warn about inputs that need no gradient, which is as it should be.
-                warnings.simplefilter("ignore")
-                maps.append(cam(input_tensor=pictures[part], targets=targets))
-    return np.concatenate(maps) if maps else np.empty((0, *pictures.shape[2:]))
+    size, maps = 1 if method in ONE_AT_A_TIME else BATCH, []
+    for start in range(0, len(pictures), size):
+        part = slice(start, start + size)
+        targets = [_margin_towards(FAKE if s >= THRESHOLD else REAL) for s in scores[part]]
+        with cam_of(method, network.eval()) as cam, torch.enable_grad(), _quiet():
+            maps.append(cam(input_tensor=pictures[part], targets=targets))
+    return np.nan_to_num(np.concatenate(maps)) if maps else np.empty((0, *pictures.shape[2:]))
 
 
-def draw(picture: np.ndarray, heatmap: np.ndarray, label: int, score: float) -> np.ndarray:
+def draw(
+    picture: np.ndarray, heatmap: np.ndarray, label: int, score: float, method: str = METHOD
+) -> np.ndarray:
     """Face and overlay side by side with a caption: uint8 RGB.
 
     picture: uint8 RGB [height, width, 3]. heatmap: [height, width], 0..1. label: 0, 1 or -1.
@@ -97,7 +109,8 @@ def draw(picture: np.ndarray, heatmap: np.ndarray, label: int, score: float) -> 
     first, second = caption(label, score).split("\n")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
     pen.text((4, 3), first, fill="black" if right else "#B00000", font=font)
-    pen.text((4, 23), f"{second}: bright speaks for {called(score)}", fill="#444444", font=font)
+    pen.text((4, 23), second, fill="#444444", font=font)
+    pen.text((4, 43), legend(score, method), fill="#444444", font=font)
     return np.asarray(sheet)
 
 
@@ -106,6 +119,13 @@ def caption(label: int, score: float) -> str:
     truth = {REAL: "a real face", FAKE: "a fake"}.get(label, "a face of unknown label")
     wrong = label >= 0 and (label == FAKE) != (score >= THRESHOLD)
     return f"{truth}, called {called(score)}{' (wrong)' if wrong else ''}\nfake score {score:.3f}"
+
+
+def legend(score: float, method: str = METHOD) -> str:
+    """How a map was made and what bright means in it; one line."""
+    if method in NOT_ABOUT_A_CLASS:
+        return f"{method}: what stands out, not about a class"
+    return f"{method}: bright speaks for {called(score)}"
 
 
 def sheet(pictures: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
@@ -117,6 +137,16 @@ def sheet(pictures: Sequence[np.ndarray], columns: int = 3) -> np.ndarray:
         top, left = i // columns * height, i % columns * width
         whole[top : top + height, left : left + width] = picture
     return whole
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the library: its warnings about inputs without gradients, and a bar a picture."""
+    # NumPy's too: some methods divide by what may be nothing.
+    hidden = contextlib.redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), hidden, np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _margin_towards(label: int) -> Callable[[torch.Tensor], torch.Tensor]:

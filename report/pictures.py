@@ -1,11 +1,13 @@
 """Faces as pictures: heatmaps of chosen or given faces, and the worst mistakes, one PNG each."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 import metrics
 from faces.image import write_image
@@ -29,21 +31,24 @@ def chosen_heatmaps(
     count: int,
     seed: int,
     folder: Path,
+    method: str = heatmaps.METHOD,
 ) -> list[page.Heatmap]:
     """Heatmaps of the most wrong, the most certain and random faces, for the report.
 
-    names, labels (0 or 1), values (scores, NaN where there is none): one a sample.
+    names, labels (0 or 1), values (scores, NaN where there is none): one a sample. method: one of
+    report.cams.METHODS, which the captions name.
     """
     _clear(folder)
     chosen = heatmaps.choose(labels, values, count, seed)
     entries = []
-    drawn = draw_rows(network, samples, [c.row for c in chosen], labels, values)
+    drawn = draw_rows(network, samples, [c.row for c in chosen], labels, values, method)
     for number, (choice, picture) in enumerate(zip(chosen, drawn, strict=True), 1):
         score = values[choice.row]
         stem = Path(names[choice.row]).stem[:40]
         file = folder / f"{number:03d}_{choice.group.split()[-1]}_{score:.3f}_{stem}.png"
         write_image(file, picture)
         text = heatmaps.caption(labels[choice.row], score).replace("\n", ", ")
+        text += f". {heatmaps.legend(score, method)}"
         entries.append(page.Heatmap(file, text, choice.group))
     return entries
 
@@ -55,13 +60,14 @@ def explained(
     values: np.ndarray,
     folder: Path,
     say: Callable[[str], None],
+    method: str = heatmaps.METHOD,
 ) -> None:
     """A heatmap of each picture that was asked for, whose labels nobody knows."""
     _clear(folder)
     rows = [int(i) for i in np.flatnonzero(np.isfinite(values))]
     labels = np.full(len(values), -1)
     shown: list[np.ndarray] = []
-    drawn = draw_rows(network, samples, rows, labels, values)
+    drawn = draw_rows(network, samples, rows, labels, values, method)
     for number, (row, picture) in enumerate(zip(rows, drawn, strict=True), 1):
         source = Path(names[row])
         file = folder / f"{number:03d}_{source.stem[:40]}.png"
@@ -90,16 +96,25 @@ def worst_mistakes(
 
 
 def draw_rows(
-    network: Detector, samples: Dataset, rows: list[int], labels: np.ndarray, values: np.ndarray
+    network: Detector,
+    samples: Dataset,
+    rows: list[int],
+    labels: np.ndarray,
+    values: np.ndarray,
+    method: str = heatmaps.METHOD,
 ) -> Iterator[np.ndarray]:
     """Drawn heatmaps of some samples, one after another: any number of them fits the memory."""
     device = next(network.parameters()).device
-    for start in range(0, len(rows), heatmaps.BATCH):
-        part = rows[start : start + heatmaps.BATCH]
-        pictures = torch.stack([samples[(0, row)][0] for row in part])
-        maps = heatmaps.heatmaps(network, pictures.to(device), values[part])
-        for row, picture, one in zip(part, pictures, maps, strict=True):
-            yield heatmaps.draw(as_picture(picture), one, int(labels[row]), float(values[row]))
+    size = 1 if method in heatmaps.ONE_AT_A_TIME else heatmaps.BATCH
+    with tqdm(total=len(rows), desc=method, disable=not sys.stderr.isatty()) as bar:
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            pictures = torch.stack([samples[(0, row)][0] for row in part])
+            maps = heatmaps.heatmaps(network, pictures.to(device), values[part], method)
+            for row, picture, one in zip(part, pictures, maps, strict=True):
+                label, score = int(labels[row]), float(values[row])
+                yield heatmaps.draw(as_picture(picture), one, label, score, method)
+            bar.update(len(part))
 
 
 def as_picture(sample: torch.Tensor) -> np.ndarray:

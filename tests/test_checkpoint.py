@@ -120,7 +120,7 @@ def test_everything_comes_back(file, state):
     assert read["weights"].keys() == state["weights"].keys()
     assert all(torch.equal(read["weights"][k], v) for k, v in state["weights"].items())
     assert read["labels"] == {"real": REAL, "fake": FAKE}
-    assert checkpoint.thresholds_of(read) == LIMITS
+    assert Thresholds.of(read["thresholds"]) == LIMITS
     assert Config.model_validate(read["config"]) == CONFIG
     assert read["rule"] == "mean"
     assert {"unit", "temperature"} < set(read["thresholds"])
@@ -173,11 +173,11 @@ def test_weights_of_another_network_are_refused_in_one_sentence(state):
 
 def test_thresholds_of_other_versions(state):
     def limits(**changes):
-        return checkpoint.thresholds_of({"thresholds": vars(LIMITS) | changes})
+        return Thresholds.of(vars(LIMITS) | changes)
 
     assert limits(later_field=[1, 2]) == LIMITS
     older = {key: vars(LIMITS)[key] for key in ("threshold", "t_low", "t_high", "data")}
-    read = checkpoint.thresholds_of({"thresholds": older})
+    read = Thresholds.of(older)
     assert (read.threshold, read.data) == (0.41, LIMITS.data)
     assert (read.unit, read.temperature) == ("face", 1.0)
 

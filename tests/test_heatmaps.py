@@ -1,5 +1,8 @@
 """Heatmaps show what a network looked at, and whom they are drawn for."""
 
+import copy
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from flags import Model
+from flags import Heatmaps, InputSize, Model
 from metrics import FAKE, REAL, THRESHOLD, called
 from networks import Detector, build
-from report.heatmaps import BATCH, caption, choose, draw, heatmaps, mistakes, sheet
+from report import pictures as drawn_pictures
+from report.cams import METHODS
+from report.heatmaps import (
+    BATCH,
+    METHOD,
+    NOT_ABOUT_A_CLASS,
+    ONE_AT_A_TIME,
+    caption,
+    choose,
+    draw,
+    heatmaps,
+    legend,
+    mistakes,
+    sheet,
+)
+from scores import fake_score
+
+ABOUT_A_CLASS = sorted(set(METHODS) - set(NOT_ABOUT_A_CLASS))
 
 
 class Corner(nn.Module):
@@ -95,6 +115,200 @@ def test_maps_work_without_gradients_around_and_leave_the_network_as_it_was():
     assert maps.max() > 0.9
     assert torch.equal(network(noise(2)).detach(), before)
     assert not network.heatmap_layer._forward_hooks
+
+
+# -------------------------------------------------------------------------------- methods
+
+
+class Corners(nn.Module):
+    """Two maps: the brightness of the upper left corner, and of the lower right one."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.colour = nn.Conv2d(3, 2, 1, bias=False)
+        nn.init.constant_(self.colour.weight, 1 / 3)
+        windows = torch.zeros(2, size, size)
+        windows[0, : size // 4, : size // 4] = windows[1, -size // 4 :, -size // 4 :] = 1
+        self.register_buffer("windows", windows)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.colour(pictures) * self.windows
+
+
+class FirstMap(nn.Module):
+    """The first map speaks for FAKE; the second is for nothing."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        fake = 100 * maps[:, :1].flatten(1).mean(1, keepdim=True)
+        return fake if self.outputs == 1 else torch.cat([torch.zeros_like(fake), fake], 1)
+
+
+class Tokens(nn.Module):
+    """A map [n, channels, height, width] as tokens [n, 1 + height x width, channels]."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        tokens = maps.flatten(2).transpose(1, 2)
+        return torch.cat([torch.ones_like(tokens[:, :1]), tokens], 1)
+
+
+class FirstChannel(nn.Module):
+    """FirstMap of tokens."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        fake = 100 * tokens[:, 1:, :1].mean(1)
+        return torch.cat([torch.zeros_like(fake), fake], 1)
+
+
+def corners_network(outputs: int, size: int = 32) -> Detector:
+    layer = Corners(size)
+    return Detector(nn.Sequential(layer, FirstMap(outputs)), [0.0] * 3, [1.0] * 3, layer, "by hand")
+
+
+def tokens_network(size: int = 32) -> Detector:
+    """The same evidence, read from a layer that gives tokens, as a transformer's does."""
+    layer = Tokens()
+    backbone = nn.Sequential(Corners(size), layer, FirstChannel())
+    network = Detector(backbone, [0.0] * 3, [1.0] * 3, layer, "by hand")
+    network.heatmap_reshape = lambda tokens: (
+        tokens[:, 1:].transpose(1, 2).unflatten(2, (size, size))
+    )
+    return network
+
+
+WHITE = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8)
+
+
+def test_the_setting_names_the_methods():
+    assert get_args(Heatmaps.model_fields["method"].annotation) == tuple(METHODS)
+    assert Heatmaps().method == METHOD == "GradCAM"
+    assert {*NOT_ABOUT_A_CLASS, *ONE_AT_A_TIME} < set(METHODS)
+
+
+@pytest.mark.parametrize("method", ABOUT_A_CLASS)
+@pytest.mark.parametrize("kind", ["one output", "two outputs", "tokens"])
+def test_every_method_points_at_what_the_score_depends_on(method, kind):
+    network = tokens_network() if kind == "tokens" else corners_network(1 + (kind[:3] == "two"))
+    for found in heatmaps(network, WHITE, np.array([0.9, 0.9]), method):
+        assert found[:7, :7].min() > 0.9
+        assert found[10:].max() < 0.1 and found[:, 10:].max() < 0.1  # not the other corner
+
+
+@pytest.mark.parametrize("method", sorted({*ABOUT_A_CLASS} - {"ScoreCAM"}))
+def test_what_speaks_for_fake_is_dark_where_a_face_was_called_real(method):
+    (found,) = heatmaps(corners_network(2), WHITE[:1], np.array([0.1]), method)
+    assert found.max() < 0.1
+
+
+def test_eigencam_points_at_what_stands_out_whatever_it_is_called():
+    first, second = heatmaps(corner_network(2), WHITE, np.array([0.9, 0.1]), "EigenCAM")
+    assert first[:7, :7].min() > 0.9 and first[10:].max() < 0.1
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("flip", [1.0, -1.0])
+def test_eigencam_is_bright_where_the_layer_reacts_and_not_where_it_rests(flip):
+    """A principal component has no sign: the library's picture may be the negative."""
+    network = corner_network(2)
+    with torch.no_grad():
+        network.heatmap_layer.colour.weight *= flip
+    (found,) = heatmaps(network, WHITE[:1], np.array([0.9]), "EigenCAM")
+    assert found[:7, :7].min() > 0.9 and found[10:].max() < 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("name", "variant", "outputs"), [("MesoNet", "", 1), ("ViT", "tiny_patch16", 2)]
+)
+def test_every_method_on_shipped_networks(method, name, variant, outputs):
+    torch.manual_seed(0)
+    network = build(
+        name, Model(variant=variant), outputs, 0.0, InputSize(height=64, width=48)
+    ).eval()
+    pictures = noise(1 if method in ONE_AT_A_TIME else 3, 64)[..., :48]
+    with torch.no_grad():
+        before, state = network(pictures), copy.deepcopy(network.state_dict())
+        maps = heatmaps(network, pictures, fake_score(before).numpy(), method)
+        after = network(pictures)
+    assert maps.shape == (len(pictures), 64, 48)
+    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
+    assert maps.max() > 0.9
+    assert torch.equal(before, after)
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert not network.heatmap_layer._forward_hooks
+    assert network.heatmap_layer in list(network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_map_of_nothing_is_dark_and_a_number(method, value):
+    """A layer that gives one value everywhere, and a score that depends on nothing."""
+    layer = nn.Conv2d(3, 4, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    backbone = nn.Sequential(layer, FirstMap(2))
+    network = Detector(backbone, [0.0] * 3, [1.0] * 3, layer, "by hand")
+    pictures = torch.full((2, 3, 16, 16), value, dtype=torch.uint8)
+    maps = heatmaps(network, pictures, np.array([0.5, 0.1]), method)
+    assert (maps == 0).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_writes_to_the_console(method, capsys):
+    heatmaps(corners_network(2), WHITE, np.array([0.9, 0.9]), method)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_within_is_not_swallowed():
+    """The library's own closing would swallow an IndexError and say so on the console."""
+
+    class Broken(nn.Module):
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            raise IndexError("a network's own mistake")
+
+    layer = Corners(32)
+    network = Detector(nn.Sequential(layer, Broken()), [0.0] * 3, [1.0] * 3, layer, "by hand")
+    with pytest.raises(IndexError, match="own mistake"):
+        heatmaps(network, WHITE, np.array([0.9, 0.9]))
+    assert not layer._forward_hooks
+
+
+class Faces(torch.utils.data.Dataset):
+    """White faces, as samples give them."""
+
+    def __getitem__(self, key):
+        return WHITE[0], 0
+
+    def __len__(self):
+        return 4
+
+
+@pytest.mark.parametrize("method", [METHOD, "EigenCAM", "AblationCAM"])
+def test_the_reports_captions_name_the_method(method, tmp_path):
+    labels, values = np.array([REAL, FAKE, FAKE, REAL]), np.array([0.9, 0.8, np.nan, 0.7])
+    entries = drawn_pictures.chosen_heatmaps(
+        corners_network(2), Faces(), list("abcd"), labels, values, 4, 0, tmp_path, method
+    )
+    assert len(entries) == 3 == len(list(tmp_path.glob("*.png")))
+    assert all(entry.caption.endswith(f". {legend(0.9, method)}") for entry in entries)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_legend_says_how_it_was_drawn_and_what_bright_means(method):
+    for score in (0.1, 0.9):
+        text = legend(score, method)
+        assert text.startswith(f"{method}: ")
+        assert ("not about a class" in text) == (method in NOT_ABOUT_A_CLASS)
+        assert (called(score) in text) == (method not in NOT_ABOUT_A_CLASS)
+    # The narrowest drawing has room for it: its right edge stays white.
+    drawn = draw(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64)), REAL, 0.9, method)
+    assert (drawn[:-64, -1] == 255).all()
+    other = draw(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64)), REAL, 0.9, "Other")
+    assert (drawn[:-64] != other[:-64]).any()
 
 
 # --------------------------------------------------------------------------------- choice

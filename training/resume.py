@@ -85,7 +85,7 @@ def resume_state(config: Config, run: Path) -> tuple[Path, dict[str, Any]] | Non
         return None
     else:
         return None
-    state = checkpoint.load(chosen)
+    state = checkpoint.load_to_continue(chosen)
     refuse_other(config, state["config"], f"{chosen} comes from a run")
     return chosen, state
 
