@@ -13,9 +13,10 @@ UNREADABLE = "unreadable"
 NO_FACE = "no_face"
 NO_FAKE = "no_fake"
 NO_SCORE = "no_score"
+UNLABELLED = "unlabelled"
 
 BAD = (MISSING, UNREADABLE, NO_SCORE)
-"""The kinds that `data.max_bad` counts; a picture without a face is left out, but not bad."""
+"""The kinds that `data.max_bad` counts; no face or no label is left out, but not bad."""
 
 SHOWN = 5
 """So many examples are named where there are many."""

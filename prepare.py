@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     config = parse(Prepare, argv[1:], f"python prepare.py {argv[0]} ...\n\n{source.__doc__}")
     out = Path(config.out or f"data/{argv[0]}")
 
-    pictures = source.index(config.root)
+    pictures = source.index(config.root, config)
+    pictures = pictures.drop(columns="kind")
     faces, left_out = stored_faces(pictures, config, out)
     if len(faces) == 0:
         raise UserError(f"{argv[0]}: no face was found in {len(pictures)} pictures")

@@ -14,13 +14,15 @@ from pydantic import field_validator, model_validator
 
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Fakes, Warp
+from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
 from flags.testing import Compare, Heatmaps, Rule, Tracking
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "Compare", "Config", "Data", "Face", "Fakes", "Heatmaps", "InputSize", "Loss",
-    "Margin", "Model", "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Warp",
+    "Augment", "CelebDf", "Compare", "Config", "Data", "DeepfakeTimit", "Dfd", "Face",
+    "FaceForensics", "Fakes", "Folder", "Heatmaps", "InputSize", "Loss", "Margin", "Model",
+    "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Unsplash", "Warp",
     "parse_margin",
 ]  # fmt: skip
 
@@ -136,6 +138,12 @@ class Prepare(Section):
     face: Face = described(Face, "The crop recipe.")
     fakes: Fakes = described(Fakes, "Fakes to write for val and test, from their reals.")
     max_bad: Share = described(0.05, "Share of unreadable pictures above which it stops.")
+    faceforensics: FaceForensics = described(FaceForensics, "The source faceforensics.")
+    dfd: Dfd = described(Dfd, "The source dfd.")
+    celeb_df: CelebDf = described(CelebDf, "The source celeb_df.")
+    deepfake_timit: DeepfakeTimit = described(DeepfakeTimit, "The source deepfake_timit.")
+    folder: Folder = described(Folder, "The source folder.")
+    unsplash: Unsplash = described(Unsplash, "The source unsplash.")
 
     @model_validator(mode="after")
     def _shares(self) -> "Prepare":

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import manifest
 from faces.image import UnreadableImage, read_image
+from flags import Prepare
+from manifest import REAL
+from sources import _rows
 from utils import UserError, sha256_file
 
 FOLDER = Path("static/static/avatars")
@@ -22,7 +24,7 @@ MIN_COLOUR = 2.0
 """Mean difference between the colour channels, of 255; grey photographs have almost none."""
 
 
-def index(root: str = "") -> pd.DataFrame:
+def index(root: str, settings: Prepare) -> pd.DataFrame:
     """Rows of the portraits that are kept, all REAL, each its own identity."""
     folder = Path(root) if root else _installed()
     files = sorted(folder.glob("*.jpg"))
@@ -30,15 +32,8 @@ def index(root: str = "") -> pd.DataFrame:
         raise UserError(f"{folder}: looked for the portraits' .jpg files and found none")
     unique = {sha256_file(file): file for file in reversed(files)}.values()
     kept = [file for file in sorted(unique) if _is_wanted(file)]
-    rows = pd.DataFrame(
-        {
-            "path": [str(file.absolute()) for file in kept],
-            "label": manifest.REAL,
-            "identity": [file.stem for file in kept],
-            "source": "portraits",
-        }
-    )
-    return rows.reindex(columns=list(manifest.COLUMNS), fill_value="")
+    rows = [_rows.medium(file.absolute(), REAL, identity=file.stem) for file in kept]
+    return _rows.table("portraits", rows, home=folder)
 
 
 def _installed() -> Path:
