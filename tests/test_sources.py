@@ -548,6 +548,26 @@ def test_dfdc_without_label_files_is_refused(root):
     assert "looked for metadata.json" in message and "found a.mp4" in message
 
 
+def test_dfdcs_splits_are_the_originals(root):
+    said = {
+        "real.mp4": ("REAL", "test", None),
+        "fake.mp4": ("FAKE", "train", "real.mp4"),
+        "other.mp4": ("REAL", "train", None),
+        "orphan.mp4": ("FAKE", "validation", "elsewhere.mp4"),
+        "one.mp4": ("FAKE", "train", "nowhere.mp4"),
+        "two.mp4": ("FAKE", "test", "nowhere.mp4"),
+    }
+    keys = ("label", "split", "original")
+    write(root, *said)
+    table = {name: dict(zip(keys, values, strict=True)) for name, values in said.items()}
+    (root / "metadata.json").write_text(json.dumps(table))
+    media = index("dfdc", root)
+    assert dict(zip(media["video"], media["split"], strict=True)) == {
+        "real": "test", "fake": "test", "other": "train", "orphan": "val",
+    }  # fmt: skip
+    assert left_out(media, root) == {"one.mp4": UNLABELLED, "two.mp4": UNLABELLED}
+
+
 @few
 @given(data=st.data())
 def test_a_fake_goes_where_its_original_goes(data, tmp_path_factory):
@@ -751,6 +771,7 @@ def test_a_link_inside_is_taken_once(root):
     write(root, "real/a.jpg", ".annex/objects/b")
     (root / "real/again.jpg").symlink_to(root / "real/a.jpg")
     (root / "real/b.jpg").symlink_to("../.annex/objects/b")  # git-annex stores files so
+    (root / "real/c.jpg").symlink_to("../.annex/objects/b")
     (root / "real/loop").symlink_to(root)
     (root / "real/self.jpg").symlink_to("self.jpg")
     media = index("folder", root)
