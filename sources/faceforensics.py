@@ -12,8 +12,8 @@ A fake TTT_SSS shows the person of the clip TTT with the face (or expression) of
 split goes by pairs: train.json, val.json and test.json of the authors' repository hold 360, 70 and
 70 of them, and --faceforensics.splits names their folder. Without it split stays empty; then the
 two people of a fake, and the clip it was made from, hold together what belongs together.
-Traps: one clip in three compressions is one person; YouTube's people have no other name than
-their clip, so that one in two clips counts twice; masks/ holds no faces.
+Traps: people are known by the number of their clip alone, so that somebody who is in two YouTube
+clips counts as two; masks/ holds no faces and is passed over.
 """
 
 import re

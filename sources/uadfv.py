@@ -6,7 +6,8 @@ Poses, ICASSP 2019.
     real/0000.mp4
     fake/0000_fake.mp4
 
-The number pairs a fake with its real. People have no names. Traps: one face was put on all.
+The number pairs a fake with its real. People have no names. Traps: the same person's face was put
+on all fakes, so that they share it across any split.
 """
 
 import re
