@@ -40,6 +40,7 @@ format: $(READY_DEV) ## mend style and format
 bench: $(READY_DEV) ## print speed ratios against named references
 	$(RUN) -m benchmarks.training
 	$(RUN) -m benchmarks.scale
+	$(RUN) -m benchmarks.prepare
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make

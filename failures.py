@@ -13,6 +13,7 @@ UNREADABLE = "unreadable"
 NO_FACE = "no_face"
 NO_FAKE = "no_fake"
 NO_SCORE = "no_score"
+DAMAGED = "damaged"
 UNLABELLED = "unlabelled"
 
 BAD = (MISSING, UNREADABLE, NO_SCORE)

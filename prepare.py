@@ -1,11 +1,14 @@
-"""One collection of pictures -> face crops and a manifest that leaks nobody.
+"""One collection of photos and films -> face crops and a manifest that leaks nobody.
 
     python prepare.py portraits --out data/portraits --fakes.type warp
+    python prepare.py faceforensics --root ff --faceforensics.splits splits --out data/ff
+    python prepare.py folder --root mine --frames.count 16 --face.select all
     python prepare.py --help
+    python prepare.py SOURCE --help
 
-Finds the faces, splits the people, and writes for the reals of val and test one fake each
-(`--fakes.type`), through the same encoder; training makes its own on the fly. Stopped and
-called again, it goes on where it was.
+Finds the faces, follows each person through a clip, splits the people, and writes for the reals of
+val and test one fake each (`--fakes.type`), through the same encoder; training makes its own on the
+fly. Stopped and called again, it goes on where it was.
 """
 
 from pathlib import Path
@@ -17,12 +20,13 @@ import manifest
 import sources
 import splits
 import utils
-from faces.cache import find_faces
 from faces.image import UnreadableImage, read_image, write_image
-from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share, write_failures
-from failures import summary as failure_summary
+from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
 from fakes import NoFake, make_pair
 from flags import Fakes, Prepare
+from preparing.rows import face_rows
+from preparing.search import search
+from preparing.summary import summary
 from settings import dump, parse
 from utils import UserError
 
@@ -32,18 +36,20 @@ KINDS = ("real", "fake")
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0].startswith("-"):
-        print(f"{__doc__}\nsources: {', '.join(sources.known_sources())}")
-        print("python prepare.py SOURCE --help says what a source looks like, and all settings.")
+        print(f"{__doc__}\n{sources.overview()}")
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
     source = sources.find(argv[0])
     config = parse(Prepare, argv[1:], f"python prepare.py {argv[0]} ...\n\n{source.__doc__}")
     out = Path(config.out or f"data/{argv[0]}")
 
-    pictures = source.index(config.root, config)
-    pictures = pictures.drop(columns="kind")
-    faces, left_out = stored_faces(pictures, config, out)
+    media = source.index(config.root, config)
+    left_out, notes = list(media.attrs.get("left_out", [])), list(media.attrs.get("notes", []))
+    found = search(media, config, out)
+    faces, without = face_rows(media, found)
+    left_out += without
+    check_share(left_out, len(media), config.max_bad)
     if len(faces) == 0:
-        raise UserError(f"{argv[0]}: no face was found in {len(pictures)} pictures")
+        raise UserError(f"{argv[0]}: no face was found in {len(media)} files")
     if (faces["split"] == "").all():
         split = splits.random_split(faces, config.split, manifest.SPLITS, config.seed)
         faces = faces.assign(split=split)
@@ -54,40 +60,13 @@ def main(argv: list[str]) -> int:
     rows = faces.sort_values(["split", "label", "path"], kind="stable")
 
     manifest.write(out / "manifest.csv", rows)
+    if config.separate_csv:
+        for name in manifest.SPLITS:
+            manifest.write(out / f"{name}.csv", rows[rows["split"] == name])
     utils.write_atomic(out / "prepare.yaml", dump(config))
     write_failures(out / "left_out.csv", left_out, out.absolute())
-    print(summary(pictures, rows, left_out, out))
+    print(summary(media, found, rows, left_out, notes, out))
     return 0
-
-
-def stored_faces(
-    pictures: pd.DataFrame, config: Prepare, out: Path
-) -> tuple[pd.DataFrame, list[Failure]]:
-    """Rows of the context crops of all faces found, and the pictures that gave none."""
-    device = utils.pick_device(config.device)
-    found = find_faces(pictures["path"], config.face, out / "faces", device)
-    failures = [Failure(f.path, UNREADABLE, f.failure) for f in found.values() if f.failure]
-    check_share(failures, len(pictures), config.max_bad)
-    rows = []
-    for picture in pictures.to_dict("records"):
-        of_picture = found[picture["path"]]
-        rows += [picture | stored_columns(face, picture["path"]) for face in of_picture.faces]
-        if not of_picture.faces and not of_picture.failure:
-            failures.append(Failure(picture["path"], NO_FACE, "no face found"))
-    return pd.DataFrame(rows, columns=list(dict.fromkeys([*manifest.COLUMNS, *pictures]))), failures
-
-
-def stored_columns(face: dict, picture: str) -> dict[str, str]:
-    """A stored face's columns: the crop is the path, the picture it was cut from the media."""
-    return {
-        "path": face["file"],
-        "box": manifest.cell(face["box"]),
-        "landmarks": manifest.cell(face["landmarks"]),
-        "confidence": "" if face["confidence"] is None else f"{face['confidence']:.6f}",
-        "media": picture,
-        "media_box": manifest.cell(face["media_box"]),
-        "media_size": " ".join(map(str, face["media_size"])),
-    }
 
 
 def written_pairs(
@@ -128,19 +107,6 @@ def make_fake(face: dict, seed: int, settings: Fakes) -> tuple[np.ndarray, np.nd
     box, landmarks = manifest.numbers(face["box"]), manifest.numbers(face["landmarks"])
     points = None if landmarks is None else landmarks.reshape(5, 2)
     return make_pair(read_image(face["path"]), box, points, random, settings)
-
-
-def summary(pictures: pd.DataFrame, rows: pd.DataFrame, left_out: list[Failure], out: Path) -> str:
-    lines = [f"[+] Prepared {out / 'manifest.csv'}", f" Pictures : {len(pictures):,}"]
-    for name in manifest.SPLITS:
-        part = rows[rows["split"] == name]
-        fakes = int((part["label"] == manifest.FAKE).sum())
-        people = splits.scoped(part, "identity").nunique()
-        lines.append(
-            f" {name:<8} : {len(part) - fakes:,} real, {fakes:,} fake faces of {people:,} people"
-        )
-    lines.append(f" {failure_summary(left_out, out / 'left_out.csv').capitalize()}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def find_faces(
     folder = cache / recipe_key(recipe)
     todo, results = [], {}
     for path in dict.fromkeys(paths):
-        found = _from_cache(path, folder)
+        found = known_picture(path, folder)
         if found is None:
             todo.append(path)
         else:
@@ -122,7 +122,8 @@ def _work(path: str) -> Found:
     return _worker(path)
 
 
-def _from_cache(path: str, folder: Path) -> Found | None:
+def known_picture(path: str, folder: Path) -> Found | None:
+    """What an earlier search found in a picture of this content; None where none was made."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -14,6 +14,7 @@ from pydantic import field_validator, model_validator
 
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Fakes, Warp
+from flags.preparing import Frames
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
 from flags.testing import Compare, Heatmaps, Rule, Tracking
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
@@ -21,8 +22,8 @@ from settings import NumberOrText, PathText, Section, Share, described, refuse_i
 
 __all__ = [
     "Augment", "CelebDf", "Compare", "Config", "Data", "DeepfakeTimit", "Dfd", "Face",
-    "FaceForensics", "Fakes", "Folder", "Heatmaps", "InputSize", "Loss", "Margin", "Model",
-    "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Unsplash", "Warp",
+    "FaceForensics", "Fakes", "Folder", "Frames", "Heatmaps", "InputSize", "Loss", "Margin",
+    "Model", "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Unsplash", "Warp",
     "parse_margin",
 ]  # fmt: skip
 
@@ -137,7 +138,15 @@ class Prepare(Section):
     device: NumberOrText = described("cpu", "Where faces are searched: cpu, cuda, a GPU's number.")
     face: Face = described(Face, "The crop recipe.")
     fakes: Fakes = described(Fakes, "Fakes to write for val and test, from their reals.")
-    max_bad: Share = described(0.05, "Share of unreadable pictures above which it stops.")
+    frames: Frames = described(Frames, "Which frames of a clip.")
+    workers: int | None = described(
+        None, "Processes that search, one thread each; 0: this one; empty: one a core.", ge=0
+    )
+    scheduler: PathText = described("", "Dask scheduler to work on, as tcp://HOST:8786.")
+    memory: PathText = described("", "Memory limit of a process, as 2GB; empty: its share.")
+    time_limit: float = described(600.0, "A clip that takes longer is left out.", "seconds", gt=0)
+    separate_csv: bool = described(False, "Also write train.csv, val.csv and test.csv.")
+    max_bad: Share = described(0.05, "Share of unreadable files above which it stops.")
     faceforensics: FaceForensics = described(FaceForensics, "The source faceforensics.")
     dfd: Dfd = described(Dfd, "The source dfd.")
     celeb_df: CelebDf = described(CelebDf, "The source celeb_df.")

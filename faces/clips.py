@@ -1,0 +1,116 @@
+"""Faces of one clip, found once: frames -> tracks -> stored crops, and a record of them.
+
+The record is written last: one that is there speaks of crops that are whole, so that a run which
+was stopped at any moment goes on with the clips that have none.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from faces.crop import store
+from faces.detector import Detect, Detection
+from faces.image import write_image
+from faces.tracks import link
+from faces.video import UnreadableVideo, open_clip
+from flags import Face, Frames
+from utils import sha256_text, write_atomic
+
+
+@dataclass(frozen=True)
+class FoundClip:
+    """The faces of one clip: one dict a face with `file`, `box` and `landmarks` in it,
+    `confidence, media_box, media_size`, and `track, frame, timestamp`.
+
+    frames: searched. missing: wanted frames that were damaged. total, duration: of the clip, in
+    frames and seconds. failure: why it could not be read.
+    """
+
+    path: str
+    faces: tuple[dict[str, Any], ...] = ()
+    frames: int = 0
+    missing: int = 0
+    total: int = 0
+    duration: float = 0.0
+    failure: str = ""
+
+
+def clip_key(path: Path, face: Face, frames: Frames) -> str:
+    """A name for a clip and what decides its crops: its name, size and time, not its content,
+    which would have to be read again each time.
+    """
+    stat = path.stat()
+    recipe = json.dumps([1, face.model_dump(), frames.model_dump()], sort_keys=True)
+    return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
+
+
+def known_clip(path: str, face: Face, frames: Frames, folder: Path) -> FoundClip | None:
+    """The record of a clip that was searched before, if all of its crops are still there."""
+    try:
+        key = clip_key(Path(path), face, frames)
+    except OSError as error:
+        return FoundClip(path, failure=error.strerror or type(error).__name__)
+    record = folder / key[:2] / f"{key}.json"
+    if not record.is_file():
+        return None
+    found = json.loads(record.read_text(encoding="utf-8"))
+    home = record.parent
+    faces = tuple(one | {"file": str((home / one["file"]).absolute())} for one in found["faces"])
+    if not all(Path(one["file"]).is_file() for one in faces):
+        return None  # somebody tidied up
+    return FoundClip(**(found | {"path": path, "faces": faces}))
+
+
+def search_clip(path: str, detect: Detect, face: Face, frames: Frames, folder: Path) -> FoundClip:
+    """Find the faces of a clip's frames, follow them, and store their crops with a record.
+
+    detect: keeps all faces of a frame; which of the tracks stay, `face.select` says. Frames are
+    cut one after another: memory does not grow with their number.
+    """
+    key = clip_key(Path(path), face, frames)
+    home = folder / key[:2]
+    stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:40]
+    looks: list[list[Detection]] = []
+    stored: dict[int, dict[str, Any]] = {}
+    try:
+        clip = open_clip(path, frames)
+        for frame in clip:
+            looks.append(detect(frame.image))
+            for number, detection in enumerate(looks[-1]):
+                crop = store(frame.image, detection, face.grow, face.max_size)
+                name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
+                write_image(home / name, crop.image)
+                stored[id(detection)] = {
+                    "file": name,
+                    "box": _rounded(crop.box),
+                    "landmarks": None if crop.landmarks is None else _rounded(crop.landmarks),
+                    "confidence": crop.confidence,
+                    "media_box": _rounded(detection.box),
+                    "media_size": [frame.image.shape[1], frame.image.shape[0]],
+                    "frame": frame.index,
+                    "timestamp": round(frame.timestamp, 6),
+                }
+    except UnreadableVideo as error:
+        for one in stored.values():
+            (home / one["file"]).unlink(missing_ok=True)
+        return FoundClip(path, failure=str(error))
+    tracks = link(looks)[: 1 if face.select == "largest" else None]
+    kept = [
+        stored.pop(id(detection)) | {"track": number}
+        for number, track in enumerate(tracks)
+        for _, detection in track.faces
+    ]
+    for one in stored.values():  # of no person, or of one who is not asked for
+        (home / one["file"]).unlink(missing_ok=True)
+    found = FoundClip(
+        path, tuple(kept), len(looks), clip.missing, clip.total or len(looks), clip.duration
+    )
+    write_atomic(home / f"{key}.json", json.dumps(asdict(found)))
+    absolute = tuple(one | {"file": str((home / one["file"]).absolute())} for one in kept)
+    return FoundClip(**(asdict(found) | {"faces": absolute}))
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 2) for value in values.ravel()]

@@ -1,0 +1,61 @@
+"""What was found in media -> rows of stored faces, and what gave none."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+import manifest
+from faces.cache import Found
+from faces.clips import FoundClip
+from failures import DAMAGED, NO_FACE, UNREADABLE, Failure
+
+
+def face_rows(
+    media: pd.DataFrame, found: Mapping[str, Found | FoundClip]
+) -> tuple[pd.DataFrame, list[Failure]]:
+    """One row a stored face, with what its photo or clip says; and the media that gave none.
+
+    A clip of which some wanted frames were damaged keeps its sound ones, and is named too.
+    """
+    rows: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    for one in media.to_dict("records"):
+        result, kind = found[one["path"]], one.pop("kind")
+        if result.failure:
+            failures.append(Failure(one["path"], UNREADABLE, result.failure))
+            continue
+        if not result.faces:
+            where = f"{result.frames} frames" if isinstance(result, FoundClip) else "the photo"
+            failures.append(Failure(one["path"], NO_FACE, f"no face found in {where}"))
+            continue
+        if isinstance(result, FoundClip) and result.missing:
+            reason = f"{result.missing} of the wanted frames are damaged; the others are used"
+            failures.append(Failure(one["path"], DAMAGED, reason))
+        several = kind != "photo" or len(result.faces) > 1
+        rows += [
+            one | columns_of(face, one["path"], number if several else None)
+            for number, face in enumerate(result.faces)
+        ]
+    columns = dict.fromkeys([*manifest.COLUMNS, *(c for c in media if c != "kind")])
+    return pd.DataFrame(rows, columns=list(columns)).fillna(""), failures
+
+
+def columns_of(face: Mapping[str, Any], media: str, number: int | None) -> dict[str, str]:
+    """A stored face's columns: the crop is the path, what it was cut from the media.
+
+    number: of the face among those of a photo with several; a clip's faces know their track.
+    """
+    track = face.get("track", number)
+    return {
+        "path": face["file"],
+        "box": manifest.cell(face["box"]),
+        "landmarks": manifest.cell(face["landmarks"]),
+        "confidence": "" if face["confidence"] is None else f"{face['confidence']:.6f}",
+        "track": "" if track is None else str(track),
+        "frame": str(face.get("frame", "")),
+        "timestamp": "" if "timestamp" not in face else f"{face['timestamp']:.6f}",
+        "media": media,
+        "media_box": manifest.cell(face["media_box"]),
+        "media_size": " ".join(map(str, face["media_size"])),
+    }

@@ -1,0 +1,220 @@
+"""Media -> faces, on Dask: the cores of this machine, or any cluster that shares its folders.
+
+A clip that hangs, eats the memory or kills its process costs that clip and nothing else: the
+cluster starts the process anew and the clip is named. What is done is on disk, so that the next run
+finishes the rest.
+"""
+
+import errno
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from faces.cache import Found, find_faces, known_picture, recipe_key
+from faces.clips import FoundClip, known_clip, search_clip
+from faces.detector import Detect, make_detector
+from flags import Face, Prepare
+from utils import UserError
+
+TOGETHER = 16
+"""Photos that are one task; a clip is one alone."""
+
+FEW = 2
+"""So few tasks of photos are done in this process."""
+
+LATE = 5.0
+"""Seconds between two looks at the clock for tasks that hang."""
+
+Results = dict[str, Found | FoundClip]
+
+
+def search(media: pd.DataFrame, config: Prepare, out: Path) -> Results:
+    """The faces of all media, by path; those that an earlier run found are taken from disk.
+
+    media: rows with `path` and `kind` (photo, video, frames). Raises UserError where the disk is
+    full; what was found until then stays.
+    """
+    folder = out / "faces"
+    results: Results = {}
+    tasks: list[list[str]] = []
+    photos = []
+    for path, kind in dict(zip(media["path"], media["kind"], strict=True)).items():
+        known = _known(path, kind, config, folder)
+        if known is not None:
+            results[path] = known
+        elif kind == "photo":
+            photos.append(path)
+        else:
+            tasks.append([path])
+    tasks += [photos[i : i + TOGETHER] for i in range(0, len(photos), TOGETHER)]
+    kinds = dict(zip(media["path"], media["kind"], strict=True))
+    total = sum(len(task) for task in tasks)
+    quiet = not (total and sys.stderr.isatty())
+    with tqdm(total=total, desc="Finding faces", unit="file", disable=quiet) as bar:
+        for found in _searched(tasks, kinds, config, folder):
+            results[found.path] = found
+            bar.update()
+    return results
+
+
+def _known(path: str, kind: str, config: Prepare, folder: Path) -> Found | FoundClip | None:
+    if kind == "photo":
+        return known_picture(path, folder / recipe_key(config.face))
+    return known_clip(path, config.face, config.frames, folder)
+
+
+def _searched(
+    tasks: list[list[str]], kinds: dict[str, str], config: Prepare, folder: Path
+) -> Iterator[Found | FoundClip]:
+    if not tasks:
+        return
+    if config.workers == 0 and not config.scheduler:
+        for task in tasks:
+            yield from work(task, kinds[task[0]], config, folder)
+        return
+    if len(tasks) <= FEW and not config.scheduler and set(kinds.values()) == {"photo"}:
+        for task in tasks:  # sooner done than other processes are started
+            yield from work(task, "photo", config, folder)
+        return
+    with cluster(config, len(tasks)) as client:
+        yield from _on(client, tasks, kinds, config, folder)
+
+
+@contextmanager
+def cluster(config: Prepare, tasks: int) -> Iterator[Any]:
+    """A Dask client: of the scheduler that is named, or of processes on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    # A clip that kills its process twice would kill it ever again.
+    dask.config.set({"distributed.scheduler.allowed-failures": 1})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if config.scheduler:
+        try:
+            client = Client(config.scheduler, timeout=10)
+        except OSError as error:
+            raise UserError(f"no Dask scheduler answers at {config.scheduler}: {error}") from None
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=min(config.workers or cores(), tasks),
+            threads_per_worker=1,
+            memory_limit=config.memory or "auto",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as local,
+        Client(local) as client,
+    ):
+        yield client
+
+
+def _on(
+    client: Any, tasks: list[list[str]], kinds: dict[str, str], config: Prepare, folder: Path
+) -> Iterator[Found | FoundClip]:
+    """Results as they come. As many tasks are under way as there are threads: what was submitted
+    runs, so that its age tells one that hangs, and memory does not grow with their number.
+    """
+    from distributed import wait
+
+    waiting = list(reversed(tasks))
+    running: dict[Any, tuple[list[str], float]] = {}
+    while waiting or running:
+        places = sum(w["nthreads"] for w in client.scheduler_info(n_workers=-1)["workers"].values())
+        while waiting and len(running) < max(1, places):
+            task = waiting.pop()
+            future = client.submit(
+                work, task, kinds[task[0]], config.model_dump(), str(folder), pure=False
+            )
+            running[future] = (task, time.monotonic())
+        try:
+            done = wait(list(running), timeout=LATE, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        for future in done:
+            task, _ = running.pop(future)
+            yield from _outcome(future, task, kinds)
+        for future, (task, begun) in list(running.items()):
+            if time.monotonic() - begun > config.time_limit * len(task):
+                del running[future]
+                _end(client, future)
+                reason = f"took longer than time_limit, {config.time_limit:g} s"
+                yield from (_failed(path, kinds[path], reason) for path in task)
+
+
+def _outcome(future: Any, task: list[str], kinds: dict[str, str]) -> Iterator[Found | FoundClip]:
+    error = future.exception()
+    if error is None:
+        yield from future.result()
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        raise UserError("the disk is full; what was found so far stays, make room and go on")
+    else:
+        killed = type(error).__name__ == "KilledWorker"
+        reason = "its decoder killed the process, or ate its memory" if killed else str(error)
+        yield from (_failed(path, kinds[path], reason) for path in task)
+
+
+def _end(client: Any, future: Any) -> None:
+    """Start the process anew that works on a task which hangs."""
+    held = client.who_has([future]) or {}
+    busy = [address for address, keys in client.processing().items() if future.key in keys]
+    future.cancel(force=True)
+    client.restart_workers(busy or list(held), timeout=60)
+
+
+def _failed(path: str, kind: str, reason: str) -> Found | FoundClip:
+    return Found(path, failure=reason) if kind == "photo" else FoundClip(path, failure=reason)
+
+
+# --------------------------------------------------------------------------- in each process
+
+
+def work(
+    paths: list[str], kind: str, config: Prepare | dict, folder: Path | str
+) -> list[Found | FoundClip]:
+    """Search some media of one kind; photos or clips that cannot be read come back with why."""
+    if isinstance(config, dict):
+        one_thread()
+        config = Prepare(**config)
+    folder, face = Path(folder), config.face
+    if kind == "photo":
+        return list(find_faces(paths, face, folder, config.device, progress=False).values())
+    of_frames = face.model_copy(
+        update={
+            "select": "all",
+            "detect_size": min(face.detect_size, config.frames.detect_size),
+        }
+    )
+    detect = detector(of_frames.model_dump_json(), config.device)
+    return [search_clip(path, detect, face, config.frames, folder) for path in paths]
+
+
+@lru_cache(maxsize=2)
+def detector(recipe: str, device: str) -> Detect:
+    """A detector that a process makes once."""
+    return make_detector(Face.model_validate_json(recipe), device)
+
+
+def one_thread() -> None:
+    """For a process among as many as there are cores: MTCNN gains nothing from more threads."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,235 @@
+"""faces/video.py: the frames that are asked for, exactly, and no damaged one among them."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from faces import video
+from faces.video import UnreadableVideo, by_width, open_clip, wanted_places
+from flags import Frames
+
+
+def write_film(
+    path: Path,
+    count: int = 60,
+    size: tuple[int, int] = (96, 64),
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    times: list[int] | None = None,
+    **options: str,
+) -> Path:
+    """A film whose n-th frame is a ramp shifted by n: no two frames are alike.
+
+    times: when each frame is shown, in hundredths of a second; 25 a second unless given.
+    """
+    width, height = size
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if times:
+            stream.codec_context.time_base = Fraction(1, 100)
+        ramp = np.linspace(0, 255, width, dtype=np.uint8)
+        for number in range(count):
+            image = np.repeat(np.roll(ramp, 3 * number)[None], height, 0)
+            frame = av.VideoFrame.from_ndarray(np.stack([image] * 3, -1), format="rgb24")
+            if times:
+                frame.pts, frame.time_base = times[number], Fraction(1, 100)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    return path
+
+
+def all_frames(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+
+
+FILMS = {
+    "h264 with B frames": {"codec": "libx264", "g": "12", "bf": "3"},
+    "h264, one group": {"codec": "libx264", "g": "250"},
+    "open groups": {"codec": "libx264", "x264-params": "keyint=10:open-gop=1:bframes=3"},
+    "all key frames": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "10 bit": {"codec": "libx264", "pix_fmt": "yuv420p10le"},
+    "odd size": {"codec": "libx264", "size": (97, 65), "pix_fmt": "yuv444p"},
+    "mpeg4": {"codec": "mpeg4", "g": "10"},
+    "vp9": {"codec": "libvpx-vp9", "suffix": ".webm", "deadline": "realtime"},
+}
+
+
+@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("wanted", [Frames(count=7), Frames(every=9), Frames(rate=4)], ids=str)
+def test_frames_are_those_of_decoding_everything(tmp_path, name, wanted):
+    options = dict(FILMS[name])
+    path = write_film(tmp_path / f"film{options.pop('suffix', '.mp4')}", **options)
+    whole = all_frames(path)
+    clip = open_clip(path, wanted)
+    frames = list(clip)
+    assert clip.total == len(whole) == 60 and clip.missing == 0
+    assert len(frames) == clip.wanted
+    for frame in frames:
+        assert np.array_equal(frame.image, whole[frame.index])
+        assert frame.timestamp == pytest.approx(frame.index / 25, abs=0.002)
+
+
+def test_frames_are_spread_over_the_whole_time(tmp_path):
+    indices = [f.index for f in open_clip(write_film(tmp_path / "a.mp4"), Frames(count=6))]
+    assert indices == [5, 15, 25, 35, 45, 55] or np.abs(np.diff(indices) - 10).max() <= 1
+    assert indices[0] >= 4 and indices[-1] >= 54
+
+
+def test_a_clip_shorter_than_wanted_gives_every_frame_once(tmp_path):
+    path = write_film(tmp_path / "short.mp4", count=5)
+    assert [frame.index for frame in open_clip(path, Frames(count=32))] == list(range(5))
+
+
+def test_time_counts_and_not_frames_where_the_rate_varies(tmp_path):
+    # A second of 50 frames, then nine seconds of 10 frames.
+    times = [2 * n for n in range(50)] + [100 + 90 * n for n in range(10)]
+    path = write_film(tmp_path / "vfr.mkv", times=times)
+    frames = list(open_clip(path, Frames(count=10)))
+    assert sum(frame.timestamp < 1 for frame in frames) <= 2
+    assert frames[-1].timestamp > 8
+
+
+@given(
+    gaps=st.lists(st.floats(0.001, 2), min_size=1, max_size=80),
+    count=st.integers(1, 40),
+    every=st.integers(1, 20),
+    rate=st.floats(0.5, 30),
+)
+def test_places_are_rising_inside_and_as_many_as_asked(gaps, count, every, rate):
+    seconds = [0.0, *np.cumsum(gaps).tolist()]
+    for settings in (Frames(count=count), Frames(every=every), Frames(rate=rate)):
+        places = wanted_places(seconds, settings)
+        assert places == sorted(set(places))
+        assert not places or (places[0] >= 0 and places[-1] < len(seconds))
+    assert len(wanted_places(seconds, Frames(count=count))) <= count
+    assert wanted_places(seconds, Frames(every=every)) == list(range(0, len(seconds), every))
+    if count >= len(seconds):
+        assert wanted_places(seconds, Frames(count=count)) == list(range(len(seconds)))
+
+
+def test_a_large_film_is_sought_and_gives_nearly_the_same(tmp_path, monkeypatch):
+    path = write_film(tmp_path / "film.mp4", count=100, g="10")
+    read = [frame.index for frame in open_clip(path, Frames(count=8))]
+    monkeypatch.setattr(video, "LARGE", 10)
+    frames = list(open_clip(path, Frames(count=8)))
+    whole = all_frames(path)
+    assert len(frames) == 8
+    assert np.abs(np.array([f.index for f in frames]) - read).max() <= 1
+    for frame in frames:
+        assert np.array_equal(frame.image, whole[frame.index])
+
+
+def test_a_portrait_clip_of_a_phone_comes_upright(tmp_path):
+    path = write_film(tmp_path / "phone.mp4", count=3)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40  # the matrix of the track's header: turn by 90
+    fixed = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
+    content[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in fixed)
+    path.write_bytes(content)
+    frame = next(iter(open_clip(path, Frames())))
+    assert frame.image.shape == (96, 64, 3)
+    lying = all_frames(path)[0]
+    assert np.array_equal(frame.image, np.rot90(lying, -1))  # clockwise, as players turn it
+
+
+def test_widths_change_as_the_rule_says(tmp_path):
+    assert [by_width(w) for w in (200, 300, 1000, 1280, 1920, 3840)] == [2, 1, 1, 0.5, 0.33, 0.33]
+    path = write_film(tmp_path / "a.mp4", count=2)
+    frame = next(iter(open_clip(path, Frames(resize="by_width"))))
+    assert frame.image.shape == (128, 192, 3)
+
+
+def test_an_animated_picture_is_a_clip(tmp_path):
+    pictures = [Image.new("RGB", (40, 30), (c, 0, 255 - c)) for c in range(0, 250, 25)]
+    path = tmp_path / "moving.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=80)
+    frames = list(open_clip(path, Frames(count=4)))
+    assert len(frames) == 4 and frames[0].image.shape == (30, 40, 3)
+    assert frames[-1].image[0, 0, 0] > frames[0].image[0, 0, 0]
+
+
+def test_a_folder_of_pictures_is_a_clip_whatever_their_names_end_in(tmp_path):
+    folder = tmp_path / "001"
+    folder.mkdir()
+    for number in range(10):
+        with (folder / f"{number:03d}").open("wb") as file:
+            Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(file, "PNG")
+    (folder / "004").write_bytes(b"no picture")
+    clip = open_clip(folder, Frames(every=2))
+    frames = list(clip)
+    assert [frame.index for frame in frames] == [0, 2, 6, 8] and clip.missing == 1
+    assert frames[1].image[0, 0, 0] == 40 and frames[1].timestamp == pytest.approx(2 / 25)
+
+
+# ----------------------------------------------------------------------------- damage
+
+
+def test_a_film_that_was_cut_off_gives_its_sound_frames(tmp_path):
+    path = write_film(tmp_path / "film.mkv", count=60, g="5")
+    whole = all_frames(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+    clip = open_clip(path, Frames(count=8))
+    frames = list(clip)
+    assert frames and frames[-1].index < 59
+    for frame in frames:
+        assert np.abs(frame.image.astype(int) - whole[frame.index]).mean() < 25
+
+
+def test_damaged_frames_are_counted_and_the_others_come(tmp_path):
+    path = write_film(tmp_path / "film.mp4", count=60, codec="mjpeg", pix_fmt="yuvj420p")
+    content = bytearray(path.read_bytes())
+    starts = [i for i in range(len(content) - 2) if content[i : i + 3] == b"\xff\xd8\xff"]
+    for start, end in pairwise(starts[10:21]):
+        content[start:end] = bytes(end - start)
+    path.write_bytes(content)
+    clip = open_clip(path, Frames(every=1))
+    frames = list(clip)
+    assert 40 <= len(frames) < 60 and clip.missing == 60 - len(frames)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a film"),
+        (b"just some text, no film at all\n" * 50, "not a film"),
+        (bytes(5000), "not a film|no frame"),
+    ],
+    ids=["empty", "text", "zeros"],
+)
+def test_what_is_no_film_says_so(tmp_path, content, message):
+    path = tmp_path / "fake.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match=message):
+        list(open_clip(path, Frames()))
+
+
+def test_sound_alone_and_missing_files_and_empty_folders(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as film:
+        stream = film.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    (tmp_path / "empty").mkdir()
+    for name, message in (
+        ("sound.mp4", "no video stream"),
+        ("nowhere.mp4", "No such file"),
+        ("empty", "holds no pictures"),
+    ):
+        with pytest.raises(UnreadableVideo, match=message):
+            list(open_clip(tmp_path / name, Frames()))
+
+
+def test_two_rules_at_once_are_refused():
+    with pytest.raises(ValueError, match="set one of them to 0"):
+        Frames(every=2, rate=1.0)
