@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,8 @@ import pandas as pd
 from faces.image import SUFFIXES
 from failures import MISSING, SHOWN, Failure
 from metrics import FAKE, REAL
-from splits import PATHS, count, names_of, shared
+from splits import PATHS, SPLITS, UNSAFE, WITHIN_PERSON, count, leaks_and_unsafe
 from utils import UserError, relative, write_atomic
-
-SPLITS = ("train", "val", "test")
 
 COLUMNS = (
     "path", "label", "split", "video", "identity", "source", "method", "track", "frame",
@@ -86,7 +84,21 @@ def read(file: str, fake_label: int | str | None = None) -> Manifest:
 
     `fake_label` says which label means fake where the CSV does not: a headerless one needs it.
     Raises UserError that names every problem at once: missing files, unknown labels, one path
-    with two labels, an identity on two sides of a split.
+    with two labels, an identity on two sides of a split. A split that says that it is unsafe
+    (splits.UNSAFE) may share people between train and val: a warning says so.
+    """
+    whole, problems, leaks = examine(file, fake_label)
+    if problems or leaks:
+        raise UserError(f"{file}:\n  " + "\n  ".join(problems + leaks))
+    return whole
+
+
+def examine(
+    file: str, fake_label: int | str | None = None
+) -> tuple[Manifest, list[str], list[str]]:
+    """The same manifest with the problems and the leaks that `read` would refuse it for.
+
+    Rows may then have labels (-1), splits and boxes that are none.
     """
     path = Path(file)
     if path.is_dir():
@@ -96,11 +108,11 @@ def read(file: str, fake_label: int | str | None = None) -> Manifest:
     else:
         raise UserError(f"{file}: no such CSV or folder")
     rows = rows.reindex(columns=[*COLUMNS, *(c for c in rows if c not in COLUMNS)], fill_value="")
-    problems, rows, warnings, missing = _check(rows, path)
-    if problems:
-        raise UserError(f"{file}:\n  " + "\n  ".join(problems))
-    notes = tuple(f"{file}: {warning}" for warning in warnings)
-    return Manifest(file, rows, notes, tuple(missing))
+    problems, rows, warnings, missing = _check(rows)
+    leaks, unsafe = leaks_and_unsafe(rows)
+    notes = tuple(f"{file}: {warning}" for warning in [*warnings, *unsafe])
+    rows = rows.drop_duplicates(SAME_FACE).reset_index(drop=True)
+    return Manifest(file, rows, notes, tuple(missing)), problems, leaks
 
 
 def pictures(path: str) -> pd.DataFrame:
@@ -259,7 +271,7 @@ def _pictures_under(folder: Path) -> list[Path]:
 
 
 def _check(
-    rows: pd.DataFrame, file: Path
+    rows: pd.DataFrame,
 ) -> tuple[list[str], pd.DataFrame, list[str], list[tuple[str, str]]]:
     """Problems that stop, the rows that stay, warnings, and missing files, all at once."""
     problems: list[str] = []
@@ -292,12 +304,8 @@ def _check(
         if wrong:
             problems.append(count(f"{column} that is not {what}", wrong))
     problems += _duplicates(rows, warnings)
-    present = [name for name in SPLITS if (rows["split"] == name).any()]
-    sides = {name: names_of(rows[rows["split"] == name]) for name in present}
-    for first, second in combinations(present, 2):
-        leaks = shared(sides[first], sides[second])
-        problems += [f"{first} and {second}: {leak}" for leak in leaks]
-    rows = rows.drop_duplicates(SAME_FACE).reset_index(drop=True)
+    if UNSAFE in rows and (odd := sorted(set(rows[UNSAFE].unique()) - {WITHIN_PERSON, ""})):
+        problems.append(count(f"unknown {UNSAFE} ({WITHIN_PERSON} is known)", odd))
     return problems, rows, warnings, [(path, splits[path]) for path in missing]
 
 

@@ -3,6 +3,9 @@
     python prepare.py portraits --out data/portraits --fakes.type warp
     python prepare.py faceforensics --root ff --faceforensics.splits splits --out data/ff
     python prepare.py folder --root mine --frames.count 16 --face.select all
+    python prepare.py check data/portraits/manifest.csv
+    python prepare.py merge A.csv B.csv --out C.csv
+    python prepare.py overlap A.csv B.csv
     python prepare.py --help
     python prepare.py SOURCE --help
 
@@ -20,6 +23,7 @@ import manifest
 import sources
 import splits
 import utils
+from audit import commands
 from faces.image import UnreadableImage, read_image, write_image
 from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
 from fakes import NoFake, make_pair
@@ -35,6 +39,8 @@ KINDS = ("real", "fake")
 
 
 def main(argv: list[str]) -> int:
+    if argv and argv[0] in commands.COMMANDS:
+        return commands.run(argv)
     if not argv or argv[0].startswith("-"):
         print(f"{__doc__}\n{sources.overview()}")
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2

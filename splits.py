@@ -1,13 +1,18 @@
 """Which rows must stay together, and splits that share no person, no clip and no picture."""
 
+import re
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from failures import SHOWN
+from flags import Split
 from metrics import FAKE
-from utils import sha256_text
+from utils import UserError, sha256_text
+
+SPLITS = ("train", "val", "test")
 
 PATHS = ("path", "source_path", "media")
 """Columns that hold paths."""
@@ -20,6 +25,23 @@ LINKS = (
 )
 """Rows that carry one name in any column of a group stay together: one person, one clip, a fake
 and its original (or the person whose face was put on another), faces of one picture."""
+
+UNSAFE, WITHIN_PERSON = "unsafe_split", "within_person"
+"""Column and value that say: persons stand in train and in val, on purpose."""
+
+UNSAFE_NOTE = (
+    f"{UNSAFE} {WITHIN_PERSON}: the same persons are in train and in val, so the validation's "
+    "numbers are inflated, and the thresholds and the best epoch that it chooses with them: "
+    "compare with nothing but the notebooks, and split by --split.rule ratio otherwise"
+)
+
+NINE_TO_ONE = (0.9, 0.1)
+"""Training and validation beside the last persons, as the DFDC notebooks have it."""
+
+FAR_OFF = 0.05
+"""A split that misses its share of the rows by more is said."""
+
+# --------------------------------------------------------------------- what stays together
 
 
 def groups(rows: pd.DataFrame) -> np.ndarray:
@@ -49,6 +71,155 @@ def scoped(rows: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(_names(rows, column), index=rows.index, dtype="str")
 
 
+# ---------------------------------------------------------------------------------- rules
+
+
+def with_splits(rows: pd.DataFrame, how: Split, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with their `split`, numbered anew, without those that would leak; and notes.
+
+    An unsafe rule stamps the column UNSAFE on every row: manifest.read warns of it for ever.
+    """
+    rows = rows.reset_index(drop=True)
+    split, notes = assign(rows, how.rule, how.shares, seed, how.persons)
+    rows = rows.loc[split.index].assign(split=split).reset_index(drop=True)
+    if how.rule == "unsafe_within_person":
+        rows[UNSAFE] = WITHIN_PERSON
+    return rows, notes
+
+
+def assign(
+    rows: pd.DataFrame, rule: str, shares: Sequence[float], seed: int, persons: int = 1
+) -> tuple[pd.Series, list[str]]:
+    """Split names by one of flags.Split's rules, and what the user should know of them.
+
+    shares: of train, val and test, summing to 1. persons: how many of the last persons by name
+    are the test of `last_persons` and `unsafe_within_person`. The answer's index is that of the
+    rows (each number once), without the rows that `official` drops because they would leak.
+    Raises UserError where the rows cannot be split so.
+    """
+    if rule == "ratio":
+        split = random_split(rows, shares, SPLITS, seed)
+        return split, [*_unknown_people(rows), *_far_off(split, shares)]
+    if rule == "official":
+        return _official(rows, shares, seed)
+    if rule not in ("last_persons", "unsafe_within_person"):
+        raise ValueError(f"unknown rule {rule!r}")
+    test, notes = _last_persons(rows, persons)
+    split = pd.Series("test", index=rows.index)
+    if rule == "last_persons":
+        split[~test] = random_split(rows[~test], NINE_TO_ONE, SPLITS[:2], seed)
+        return split, notes
+    split[~test] = _within_person(rows[~test], seed)
+    return split, [UNSAFE_NOTE, *notes]
+
+
+def _last_persons(rows: pd.DataFrame, persons: int) -> tuple[np.ndarray, list[str]]:
+    """Which rows [n] show the last persons by name, or are linked with them."""
+    names = scoped(rows, "identity")
+    people = sorted(set(names) - {""}, key=_natural)
+    if len(people) <= persons:
+        raise UserError(
+            f"split.persons {persons}: the rows name {len(people)} persons, and others must be "
+            "left to train on: lower it, or split by --split.rule ratio"
+        )
+    group, last = groups(rows), names.isin(people[-persons:]).to_numpy()
+    test = np.isin(group, group[last])
+    if test.all():
+        raise UserError(
+            f"split.persons {persons}: all rows are linked with these persons (by fakes that show "
+            "two people, clips or near-duplicates): nothing is left to train on; split by "
+            "--split.rule ratio, or leave out fakes that link people"
+        )
+    others = names[test].nunique() - persons
+    linked = f"test has {others:,} more persons than the last {persons:,}: fakes link them"
+    return test, [linked] if others > 0 else []
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """A key that sorts id2 before id10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part)) if i % 2 else (1, part) for i, part in enumerate(parts)]
+
+
+def _within_person(rows: pd.DataFrame, seed: int) -> pd.Series:
+    """9:1 of each person's reals and of their fakes, picture by picture: leaks persons."""
+    paths = [path.replace("\\", "/") for path in rows["path"].tolist()]
+    common = len(common_folder(paths))
+    table = pd.DataFrame({"person": _names(rows, "identity"), "label": rows["label"].tolist()})
+    table["hash"] = [sha256_text(seed, path[common:]) for path in paths]
+    place = table.groupby(["person", "label"])["hash"].rank(method="first")
+    of = table.groupby(["person", "label"])["hash"].transform("size")
+    # Of two pictures one validates; of one, none.
+    taken = np.where(of > 1, np.maximum(1, (of * NINE_TO_ONE[1]).round()), 0)
+    if not (place <= taken).any():
+        raise UserError(
+            "split.rule unsafe_within_person: no person has two pictures of one kind, so none is "
+            "left to validate on: split by --split.rule last_persons"
+        )
+    return pd.Series(np.where(place <= taken, "val", "train"), index=rows.index)
+
+
+def _official(rows: pd.DataFrame, shares: Sequence[float], seed: int) -> tuple[pd.Series, list]:
+    """The collection's own split; what it leaves open is filled, what would leak is dropped."""
+    split, notes = rows["split"].copy(), []
+    if (split == "").all():
+        raise UserError(
+            "split.rule official: the collection gives no split (or its files are not there): "
+            "split by --split.rule ratio"
+        )
+    if not (split == "test").any():
+        notes.append("the official split has no test rows: test on another collection")
+    dropped = _drop(rows, split, "test", ("train", "val", ""), notes)
+    split[dropped] = "dropped"
+    if (split == "val").any():
+        dropped = _drop(rows, split, "val", ("train", ""), notes)
+        split[dropped] = "dropped"
+        split[split == ""] = "train"
+    elif len(rest := rows[split.isin(["train", ""])]):
+        part = shares[1] / (shares[0] + shares[1])
+        split[rest.index] = random_split(rest, (1 - part, part), SPLITS[:2], seed)
+        notes.append(f"the official split has no val rows: {part:.0%} of the others are val")
+    if not (split == "train").any():
+        raise UserError(
+            "split.rule official: no row is left to train on\n  "
+            + "\n  ".join(notes)
+            + "\ntrain on another collection, or split by --split.rule ratio"
+        )
+    if rows["label"][split == "train"].nunique() == 1:
+        notes.append("train has one class only")
+    return split[split != "dropped"], notes
+
+
+def _drop(
+    rows: pd.DataFrame, split: pd.Series, kept: str, others: Sequence[str], notes: list[str]
+) -> np.ndarray:
+    """Which rows [n] of the other splits share a name with those of `kept`; notes get a line."""
+    found = split.isin(others).to_numpy() & carrying(rows, names_of(rows[split == kept]))
+    if found.any():
+        fakes = int((rows["label"][found] == FAKE).sum())
+        notes.append(
+            f"dropped {found.sum():,} rows ({fakes:,} fake) that share a person, clip or picture "
+            f"with the official {kept} rows"
+        )
+    return found
+
+
+def _unknown_people(rows: pd.DataFrame) -> list[str]:
+    if any((rows[column] != "").any() for column in ("identity", "video") if column in rows):
+        return []
+    return ["no row says who it shows: one person may stand on two sides of the split"]
+
+
+def _far_off(split: pd.Series, shares: Sequence[float]) -> list[str]:
+    found = split.value_counts(normalize=True)
+    return [
+        f"{name} has {found.get(name, 0):.0%} of the rows, not {share:.0%}: linked rows stay "
+        "together"
+        for name, share in zip(SPLITS, shares, strict=True)
+        if abs(found.get(name, 0) - share) > FAR_OFF
+    ]
+
+
 def random_split(
     rows: pd.DataFrame, shares: Sequence[float], names: Sequence[str], seed: int
 ) -> pd.Series:
@@ -61,7 +232,7 @@ def random_split(
     """
     group = groups(rows)
     paths = [path.replace("\\", "/") for path in rows["path"].tolist()]
-    common = len(_common_folder(paths))
+    common = len(common_folder(paths))
     first: dict[int, str] = {}
     for number, path in zip(group.tolist(), paths, strict=True):
         first[number] = min(path, first.get(number, path))
@@ -106,9 +277,25 @@ def _dealt(amounts: np.ndarray, shares: Sequence[float]) -> list[int]:
     return dealt
 
 
+# ---------------------------------------------------------------------------------- leaks
+
+
 def leaks(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """What two sets of rows share that they must not: people, clips, pictures, originals."""
     return shared(names_of(first), names_of(second))
+
+
+def leaks_and_unsafe(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """What each two splits share, and notes; of train and val it is a note where UNSAFE says so."""
+    unsafe = UNSAFE in rows and bool((rows[UNSAFE] == WITHIN_PERSON).any())
+    present = [name for name in SPLITS if (rows["split"] == name).any()]
+    sides = {name: names_of(rows[rows["split"] == name]) for name in present}
+    leaking: list[str] = []
+    notes = [UNSAFE_NOTE] if unsafe else []
+    for first, second in combinations(present, 2):
+        found = [f"{first} and {second}: {it}" for it in shared(sides[first], sides[second])]
+        (notes if unsafe and "test" not in (first, second) else leaking).extend(found)
+    return leaking, notes
 
 
 def names_of(rows: pd.DataFrame) -> list[set[str]]:
@@ -116,6 +303,16 @@ def names_of(rows: pd.DataFrame) -> list[set[str]]:
     return [
         {name for column in columns for name in _names(rows, column)} - {""} for columns in LINKS
     ]
+
+
+def carrying(rows: pd.DataFrame, names: list[set[str]]) -> np.ndarray:
+    """Which rows, [n] bool, carry one of these names (of names_of)."""
+    found = np.zeros(len(rows), bool)
+    for columns, known in zip(LINKS, names, strict=True):
+        for column in columns:
+            if own := _names(rows, column):
+                found |= np.array([name in known for name in own])
+    return found
 
 
 def shared(first: list[set[str]], second: list[set[str]]) -> list[str]:
@@ -145,7 +342,7 @@ def count(what: str, examples: list[str]) -> str:
     return f"{len(examples)} x {what}: {', '.join(map(str, examples[:SHOWN]))}{more}"
 
 
-def _common_folder(paths: list[str]) -> str:
+def common_folder(paths: list[str]) -> str:
     """What all paths begin with up to a folder, so that a moved set is split the same way."""
     first, last = min(paths), max(paths)
     pairs = enumerate(zip(first, last, strict=False))

@@ -40,6 +40,7 @@ from report import compare, cross, page, pictures, result, subgroups, tracking
 from report.layers import layer_table
 from report.result import Result, Tested
 from settings import dump, parse
+from splits import UNSAFE
 from testing.rows import Collection, to_explain, to_test
 from utils import UserError
 
@@ -257,6 +258,7 @@ class Tester:
                 again + (" --cam" if config.cam else ""),
                 f"python metrics.py {out / 'scores.csv'}",
             ),
+            notes=tuple(note for note in collection.notes if UNSAFE in note),
         )
 
 

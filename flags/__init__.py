@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
+from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Fakes, Warp
 from flags.preparing import Frames
@@ -21,9 +22,10 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "CelebDf", "Compare", "Config", "Data", "DeepfakeTimit", "Dfd", "Face",
-    "FaceForensics", "Fakes", "Folder", "Frames", "Heatmaps", "InputSize", "Loss", "Margin",
-    "Model", "Optimizer", "Prepare", "Saving", "Scheduler", "Sheet", "Tracking", "Unsplash", "Warp",
+    "Augment", "Balance", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
+    "Dfd", "Face", "FaceForensics", "Fakes", "Files", "Folder", "Frames", "Heatmaps",
+    "InputSize", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer", "Overlap",
+    "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp",
     "parse_margin",
 ]  # fmt: skip
 

@@ -35,6 +35,8 @@ class Tested:
     overlap: str
     configuration: str
     commands: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers must know, as that the split was unsafe."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def write_json(file: Path, result: Result, tested: Tested) -> None:
         "checkpoint": str(tested.checkpoint),
         "checkpoint_sha256": utils.sha256_file(tested.checkpoint),
         "overlap_with_training": tested.overlap,
+        "notes": list(tested.notes),
         "left_out": len(result.failures),
         **_numbers(result.faces),
         "videos": _video_numbers(result.videos),
@@ -124,6 +127,7 @@ def write_report(
             "Nobody could check whether the detector was trained on these very faces: the list of "
             "its training rows is not beside the checkpoint."
         )
+    verdict += tested.notes
     page.write_page(
         file,
         page.Page(
