@@ -43,8 +43,8 @@ def measured(paths: Iterable[str], workers: int, looks: bool = True) -> dict[str
 def _measured(path: str, looks: bool) -> Measured:
     try:
         content = Path(path).read_bytes()
-        form, quality = encoding(content)
         image = decode_image(content)
+        form, quality = encoding(content)
     except OSError as error:
         return Measured(reason=error.strerror or type(error).__name__)
     except UnreadableImage as error:
