@@ -1,4 +1,4 @@
-"""prepare.py check, merge, overlap: each planted fault is found, and a fair set gives no warning."""
+"""prepare.py check, merge, overlap: planted faults are found, and a fair set gives no warning."""
 
 import json
 import shutil
