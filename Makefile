@@ -16,7 +16,8 @@ install: $(READY) ## create .venv and install requirements.txt
 
 quickstart: $(READY) ## train, test and explain a network on real photographs, in about 3 minutes
 	@start=$$(date +%s) && set -e; \
-	$(RUN) prepare.py portraits --out data/portraits --fakes.type warp; \
+	$(RUN) prepare.py portraits --out data/portraits --fakes.type warp \
+		--split.shares .6,.2,.2; \
 	$(RUN) train.py --config_file configs/quickstart.yaml; \
 	$(RUN) test.py --config_file configs/quickstart.yaml --cam; \
 	echo; echo "Quick start done in $$(( $$(date +%s) - start )) s (budget 300 s on 2 cores)."; \

@@ -118,6 +118,8 @@ def keep_newest(folder: Path, count: int) -> None:
 def adopt_best(state: dict[str, Any], began_from: Path, folder: Path) -> None:
     """Let best.pth in `folder` be the best epoch of a run that goes on from `began_from`."""
     best = state["best"]["epoch"]
+    if not best:
+        return  # no epoch was validated yet: 0000.pth is the start, and nothing to test
     for file in (began_from.with_name(f"{best:04d}.pth"), began_from.with_name("best.pth")):
         if file.is_file() and load(file)["epoch"] == best:
             same_file(file, folder / "best.pth")

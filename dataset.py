@@ -20,7 +20,7 @@ from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share
 from fakes import NoFake, make_pair
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
-from utils import sample_seed
+from utils import UserError, sample_seed
 
 # ---------------------------------------------------------------------------------- faces
 
@@ -230,4 +230,9 @@ def balance_cells(rows: pd.DataFrame, balance: str, repeat: int) -> np.ndarray |
     if balance == "none" or len(rows) == 0:
         return None
     columns = ["label"] if balance == "class" else ["label", "source"]
+    if len(rows[columns].drop_duplicates()) == 1:
+        raise UserError(
+            f"data.balance {balance}: all training rows are of one class and source, so there is "
+            "nothing to balance: set it to none (fakes.probability is the share of fakes made)"
+        )
     return np.tile(rows.groupby(columns, sort=True).ngroup().to_numpy(), repeat)

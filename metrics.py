@@ -359,7 +359,8 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(block(summarise(frame, given.threshold, given.bootstrap, unit)))
+    heading = f"Test result, videos by {given.rule}" if given.rule else "Test result"
+    print(block(summarise(frame, given.threshold, given.bootstrap, unit), heading))
     return 0
 
 

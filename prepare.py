@@ -23,13 +23,14 @@ import manifest
 import sources
 import splits
 import utils
-from audit import commands
+from audit import commands, duplicates
+from balance import balance
 from faces.image import UnreadableImage, read_image, write_image
 from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
 from fakes import NoFake, make_pair
-from flags import Fakes, Prepare
+from flags import Fakes, Prepare, Split
 from preparing.rows import face_rows
-from preparing.search import search
+from preparing.search import cores, search
 from preparing.summary import summary
 from settings import dump, parse
 from utils import UserError
@@ -56,9 +57,10 @@ def main(argv: list[str]) -> int:
     check_share(left_out, len(media), config.max_bad)
     if len(faces) == 0:
         raise UserError(f"{argv[0]}: no face was found in {len(media)} files")
-    if (faces["split"] == "").all():
-        split = splits.random_split(faces, config.split, manifest.SPLITS, config.seed)
-        faces = faces.assign(split=split)
+    faces = duplicates.with_near_duplicates(faces, config.near_duplicates, cores())
+    faces, of_split = splits.with_splits(faces, rule_for(faces, config.split), config.seed)
+    faces, dropped, of_balance = balance(faces, config.balance.how, config.seed)
+    notes += [*of_split, *of_balance, *([f"balance left out {dropped:,} faces"] if dropped else [])]
     if config.fakes.type != "none":
         pairs, without = written_pairs(faces, config, out)
         left_out += without
@@ -67,12 +69,20 @@ def main(argv: list[str]) -> int:
 
     manifest.write(out / "manifest.csv", rows)
     if config.separate_csv:
-        for name in manifest.SPLITS:
+        for name in rows["split"].unique():
             manifest.write(out / f"{name}.csv", rows[rows["split"] == name])
     utils.write_atomic(out / "prepare.yaml", dump(config))
     write_failures(out / "left_out.csv", left_out, out.absolute())
     print(summary(media, found, rows, left_out, notes, out))
     return 0
+
+
+def rule_for(faces: pd.DataFrame, settings: Split) -> Split:
+    """What `auto` means here: the collection's own split where it has one."""
+    if settings.rule != "auto":
+        return settings
+    has_one = bool((faces["split"] != "").any())
+    return settings.model_copy(update={"rule": "official" if has_one else "ratio"})
 
 
 def written_pairs(

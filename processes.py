@@ -5,6 +5,7 @@ writes files, talks to the console and to the trackers; alone, a process is the 
 """
 
 import datetime
+import inspect
 import os
 from collections.abc import Callable
 from functools import partial
@@ -95,7 +96,9 @@ class Processes:
             return network
         devices = [self.device] if self.device.type == "cuda" else None
         # Buffers are evened out once an epoch, before validation, and not at each step.
-        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+        known = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        return DistributedDataParallel(network, device_ids=devices, **{name: False})  # type: ignore[arg-type]
 
     def close(self) -> None:
         if self.world > 1 and dist.is_initialized():

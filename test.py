@@ -44,6 +44,10 @@ from splits import UNSAFE
 from testing.rows import Collection, to_explain, to_test
 from utils import UserError
 
+ACROSS = ("cross.csv", "cross.tex", "cross.html")
+SINGLE = ("scores.csv", "video_scores.csv", "metrics.json", "report.html", "left_out.csv")
+"""Files of a test of several collections, and of one."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -124,6 +128,7 @@ def test_all(
     tester: "Tester", wanted: list[Collection], trackers: tracking.Trackers, out: Path
 ) -> None:
     """Each collection into a folder of its own, and a table across them; one alone into `out`."""
+    clear(out, SINGLE if len(wanted) > 1 else ACROSS)
     if len(wanted) == 1:
         tester.test(wanted[0], trackers, out)
         return
@@ -136,6 +141,12 @@ def test_all(
     links = {name: collection.data for name, collection in collections.items()}
     tester.say("\n" + cross.write(out, results, links, title))
     tester.say(f" Together : {out / 'cross.html'}, cross.csv, cross.tex")
+
+
+def clear(out: Path, names: tuple[str, ...]) -> None:
+    """Remove what an earlier test of the other kind left: nobody should take it for this one's."""
+    for name in names:
+        (out / name).unlink(missing_ok=True)
 
 
 class Tester:

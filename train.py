@@ -94,15 +94,8 @@ def train(config: Config, processes: Processes) -> int:
     rows = read_rows(config)
     utils.seed_everything(config.seed)
     torch.backends.cudnn.benchmark = True  # pictures have one size: let a GPU pick its fastest
-    network = processes.first_then_others(
-        lambda: networks.build(
-            config.network,
-            config.model,
-            config.data.num_classes,
-            config.dropout_rate,
-            config.input_size,
-        )
-    )
+    wanted = config.network, config.model, config.data.num_classes, config.dropout_rate
+    network = processes.first_then_others(lambda: networks.build(*wanted, config.input_size))
     if not processes.first:
         torch.manual_seed(config.seed + processes.rank)  # each process its own dropout
 
@@ -318,7 +311,9 @@ class Trainer:
         progress.sums = torch.zeros(5, dtype=torch.float64)
         progress.history.append(values)
         now = badness(watched, values[watched])
-        improved = progress.best_epoch == 0 or now < badness(watched, progress.best_value)
+        # Among equals, as two epochs with an AUC of 1, the loss decides.
+        before = badness(watched, progress.best_value), progress.best_loss
+        improved = progress.best_epoch == 0 or (now, values["valid_loss"]) < before
         if improved:
             progress.best_value, progress.best_epoch = values[watched], progress.epoch
             progress.best_loss = values["valid_loss"]
@@ -337,7 +332,10 @@ class Trainer:
     def roll_back(self, reason: str) -> None:
         """Back to the last finished epoch with a tenth of the learning rate, or out."""
         config, progress = self.config, self.progress
-        remedy = "lower optimizer.lr, set optimizer.clip_norm to 1, or precision to fp32"
+        remedy = (
+            "in a new run (--prefix) lower optimizer.lr, or set optimizer.clip_norm to 1, or "
+            "precision to fp32"
+        )
         if config.saving.on_nan == "stop":
             raise UserError(
                 f"epoch {progress.epoch + 1}: {reason}: {remedy}; best.pth is untouched"
@@ -346,6 +344,8 @@ class Trainer:
             raise UserError(f"{reason}, after {MOST_ROLLBACKS} times back to an epoch: {remedy}")
         times = progress.rollbacks + 1
         file = self.run / "checkpoints" / f"{progress.epoch:04d}.pth"
+        if not file.exists():
+            raise UserError(f"{reason}, and {file}, to go back to, is not there: {remedy}")
         self.restore(checkpoint.load(file))
         self.schedule.scale(ROLLBACK_FACTOR ** (times - self.progress.rollbacks))
         self.progress.rollbacks = times

@@ -31,7 +31,8 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         raise SystemExit(main(sys.argv[1:]) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # of several processes each says which it is
+        print(f"{'error' if rank == '0' else f'process {rank}'}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `| head` closed our output: no failure of ours

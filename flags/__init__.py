@@ -133,10 +133,10 @@ class Prepare(Section):
 
     root: PathText = described("", "Folder of the collection; empty where a package brings it.")
     out: PathText = described("", "Folder for the faces and the manifest; empty: data/SOURCE.")
-    split: list[float] = described(
-        [0.6, 0.2, 0.2], "Shares of people for train, val and test.", min_length=3, max_length=3
-    )
-    seed: int = described(42, "Seed of the split and of the fakes.", ge=0, lt=2**32)
+    split: Split = described(Split, "Who goes to train, val and test.")
+    balance: Balance = described(Balance, "How many fakes stay.")
+    near_duplicates: NearDuplicates = described(NearDuplicates, "Pictures that look alike.")
+    seed: int = described(42, "Seed of split, balance and fakes.", ge=0, lt=2**32)
     device: NumberOrText = described("cpu", "Where faces are searched: cpu, cuda, a GPU's number.")
     face: Face = described(Face, "The crop recipe.")
     fakes: Fakes = described(Fakes, "Fakes to write for val and test, from their reals.")
@@ -155,12 +155,6 @@ class Prepare(Section):
     deepfake_timit: DeepfakeTimit = described(DeepfakeTimit, "The source deepfake_timit.")
     folder: Folder = described(Folder, "The source folder.")
     unsplash: Unsplash = described(Unsplash, "The source unsplash.")
-
-    @model_validator(mode="after")
-    def _shares(self) -> "Prepare":
-        if min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
-            raise ValueError(f"split {self.split} must be shares that sum to 1, as [.6, .2, .2]")
-        return self
 
 
 class Sheet(Section):

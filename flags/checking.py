@@ -6,17 +6,18 @@ from pydantic import model_validator
 
 from settings import PathText, Section, Share, described
 
-Rule = Literal["ratio", "last_persons", "official", "unsafe_within_person"]
+Rule = Literal["auto", "ratio", "last_persons", "official", "unsafe_within_person"]
 
 
 class Split(Section):
     """Who goes to train, val and test."""
 
     rule: Rule = described(
-        "ratio",
-        "ratio: split.shares, by persons and linked clips; last_persons: the last split.persons by "
-        "name are test, the others 9:1 by person; official: the collection's own; "
-        "unsafe_within_person: 9:1 of each person's pictures, which inflates the validation.",
+        "auto",
+        "auto: official where the collection has one, else ratio; ratio: split.shares, by persons "
+        "and linked clips; last_persons: the last split.persons by name are test, the others 9:1 "
+        "by person; official: the collection's own; unsafe_within_person: 9:1 of each person's "
+        "pictures, which inflates the validation.",
     )
     shares: list[float] = described(
         [0.8, 0.1, 0.1], "Shares of train, val and test.", min_length=3, max_length=3

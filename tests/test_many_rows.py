@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import manifest
@@ -30,6 +30,7 @@ def test_a_path_has_its_normal_form(path):
 @given(PATHS.map("/".join), st.sampled_from(["/set/one", "/set", "/", "/elsewhere"]))
 def test_a_path_below_is_written_relative_and_found_again(path, home):
     (absolute,) = manifest._absolute([path or "a"], Path("/set/one"))
+    assume(not absolute.startswith("//"))  # POSIX: two slashes are a root of their own
     (written,) = manifest._relative([absolute], Path(home))
     assert manifest._absolute([written], Path(home)) == [absolute]
     below = absolute.startswith(home.rstrip("/") + "/")

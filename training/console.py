@@ -14,6 +14,12 @@ from networks import Detector
 from training.resume import Progress
 from training.rows import Rows
 
+OPTIONS = (
+    "weights", "fake_weight", "label_smoothing", "mixup", "clip_norm", "accumulate",
+    "freeze_epochs", "ema", "compile", "best", "on_nan",
+)  # fmt: skip
+"""Keys that the console shows where they are set."""
+
 
 def network_block(config: Config, network: Detector) -> str:
     """The console's `[+] Network` and `[+] Optimizer` blocks."""
@@ -22,8 +28,23 @@ def network_block(config: Config, network: Detector) -> str:
         f"[+] Network\n Type: {config.network}\n Model parameters: {network.parameter_count():,}\n"
         f" Weights: {network.weights_from}\n\n[+] Optimizer\n Type: {optimizer.type}\n"
         f" Learning rate: {optimizer.lr:g}\n Weight Decay: {optimizer.weight_decay:g}\n"
-        f" Scheduler: {config.scheduler.type}\n"
+        f" Scheduler: {config.scheduler.type}\n" + _options(config)
     )
+
+
+def _options(config: Config) -> str:
+    """The options of a training that differ from their defaults."""
+    lines = []
+    for group in ("loss", "optimizer", "model", "saving"):
+        section = getattr(config, group)
+        for key, value in section.model_dump().items():
+            if (
+                key in OPTIONS
+                and not (group == "model" and key == "weights")
+                and value != type(section)().model_dump()[key]
+            ):
+                lines.append(f" {group}.{key}: {value}\n")
+    return "".join(lines)
 
 
 def data_block(config: Config, rows: Rows) -> str:

@@ -107,6 +107,8 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     total = rows.train["path"].nunique() + rows.valid["path"].nunique() + len(rows.left_out)
     check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
+    if config.fakes.type != "none":
+        require_mixture(train, config.fakes.probability)
     require_classes(valid, "validation", fakes_on=False)
     return replace(
         rows,
@@ -114,6 +116,17 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
         valid=valid.assign(split="val"),
         left_out=left_out,
     )
+
+
+def require_mixture(rows: pd.DataFrame, probability: float) -> None:
+    """With a chance of 0 or 1 the fakes that are made may leave one class only."""
+    fakes_too = bool((rows["label"] == manifest.FAKE).any())
+    if probability == 1 or (probability == 0 and not fakes_too):
+        seen = "fakes" if probability else "reals"
+        raise UserError(
+            f"fakes.probability {probability:g} lets the network see {seen} only: set it between "
+            "0 and 1"
+        )
 
 
 def require_classes(rows: pd.DataFrame, name: str, fakes_on: bool) -> None:
