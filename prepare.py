@@ -32,6 +32,7 @@ from flags import Fakes, Prepare, Split
 from preparing.rows import face_rows
 from preparing.search import cores, search
 from preparing.summary import summary
+from report.classes import save_classes
 from settings import dump, parse
 from utils import UserError
 
@@ -72,6 +73,7 @@ def main(argv: list[str]) -> int:
         for name in rows["split"].unique():
             manifest.write(out / f"{name}.csv", rows[rows["split"] == name])
     utils.write_atomic(out / "prepare.yaml", dump(config))
+    save_classes(rows, out / "classes.png")
     write_failures(out / "left_out.csv", left_out, out.absolute())
     print(summary(media, found, rows, left_out, notes, out))
     return 0

@@ -2,6 +2,7 @@
 
     python -m benchmarks.prepare
     python -m benchmarks.prepare --seconds 30 --reference 90
+    python -m benchmarks.prepare --clips 2000          # does memory grow with their number?
 
 A clip of 1280x720 and 30 frames a second, in which a portrait wanders. The reference is
 facenet-pytorch's MTCNN with its defaults, one frame a call, in one process that may use all cores;
@@ -10,7 +11,9 @@ prepare.py does. Every frame: detection and crops of all of them. Sampled: 32 a 
 """
 
 import argparse
+import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ import av
 import cv2
 import numpy as np
 import pandas as pd
+import psutil
 from facenet_pytorch import MTCNN
 
 import sources.portraits
@@ -32,13 +36,14 @@ SMALLEST = 40
 """Pixels; smaller faces are not counted."""
 
 
-def write_clip(path: Path, seconds: float) -> None:
+def write_clip(path: Path, seconds: float, small: bool = False) -> None:
     """A face of 150 to 300 px on its way over a wall of noise-free texture."""
     portrait = read_image(sources.portraits.index("", Prepare())["path"].iloc[3])
     wall = cv2.resize(portrait[:40, :40], (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     with av.open(str(path), "w") as film:
         stream = film.add_stream("libx264", rate=RATE, options={"crf": "20", "preset": "fast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        width, height = (640, 360) if small else (WIDTH, HEIGHT)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         count = int(seconds * RATE)
         for number in range(count):
             part = number / max(1, count - 1)
@@ -47,6 +52,7 @@ def write_clip(path: Path, seconds: float) -> None:
             top = int((HEIGHT - side) * (0.5 + 0.45 * np.cos(5 * part)))
             image = wall.copy()
             image[top : top + side, left : left + side] = cv2.resize(portrait, (side, side))
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             film.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         film.mux(stream.encode())
 
@@ -110,11 +116,55 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return shared / float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared)
 
 
+class Peak(threading.Thread):
+    """The most memory that this process and all below it held at a time, in MB."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most, self.over = 0.0, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.3):
+            own = psutil.Process()
+            sizes = []
+            for process in (own, *own.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    sizes.append(process.memory_full_info().pss)
+            self.most = max(self.most, sum(sizes) / 2**20)
+
+
+def peak_of(count: int, home: Path) -> float:
+    """Peak memory of a search in `count` small clips, each a file of its own."""
+    folder = home / f"clips{count}"
+    folder.mkdir()
+    write_clip(folder / "0.mp4", 0.2, small=True)
+    for number in range(1, count):
+        (folder / f"{number}.mp4").write_bytes((folder / "0.mp4").read_bytes())
+    media = pd.DataFrame([{"path": str(f), "kind": "video"} for f in sorted(folder.iterdir())])
+    peak = Peak()
+    peak.start()
+    found = search(media, Prepare(frames=Frames(count=2)), home / f"out{count}")
+    peak.over.set()
+    assert all(one.faces for one in found.values())
+    return peak.most
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--clips", type=int, default=0, help="small clips: memory against 20 of them"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip")
     parser.add_argument("--reference", type=int, default=60, help="frames that references search")
     given = parser.parse_args()
+    if given.clips:
+        with tempfile.TemporaryDirectory() as home:
+            few, many = peak_of(20, Path(home)), peak_of(given.clips, Path(home))
+        print(
+            f"peak memory of {given.clips} clips / of 20 clips: {many / few:.3f} "
+            f"({many:.0f} and {few:.0f} MB, all processes)"
+        )
+        return
     with tempfile.TemporaryDirectory() as home:
         first = Path(home) / "clip.mp4"
         write_clip(first, given.seconds)

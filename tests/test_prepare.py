@@ -175,6 +175,11 @@ def test_every_person_of_a_clip_is_a_track_if_wanted(collection, tmp_path):
     assert abs(middle[0] - middle[1]) > 150
 
 
+def test_the_classes_are_drawn_and_the_settings_written(prepared):
+    assert read_image(prepared / "classes.png").shape[1] > 800
+    assert "count: 6" in (prepared / "prepare.yaml").read_text()
+
+
 def test_one_csv_a_split_for_those_who_want_them(collection, prepared):
     prepare.main(arguments(collection, prepared, "--separate_csv"))
     whole = manifest.read(str(prepared / "manifest.csv")).rows
