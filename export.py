@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from networks import Detector
-from utils import UserError, atomic_path, sha256_file
+from utils import UserError, atomic_path, sha256_file, without_nan
 
 SUFFIXES = (".onnx", ".safetensors")
 
@@ -104,7 +104,7 @@ def write(path: Path, network: Detector, state: dict[str, Any], sha256: str) -> 
 def description(network: Detector, state: dict[str, Any], sha256: str) -> dict[str, str]:
     """What an exported file says of itself: a checkpoint's keys as JSON, and where it is from."""
     kept = {key: value for key, value in state.items() if key not in NOT_CARRIED}
-    about = {key: json.dumps(_without_nan(value), allow_nan=False) for key, value in kept.items()}
+    about = {key: json.dumps(without_nan(value), allow_nan=False) for key, value in kept.items()}
     about["checkpoint_sha256"] = sha256
     licence = (getattr(network.backbone, "pretrained_cfg", None) or {}).get("license")
     if licence and network.weights_from.startswith("ImageNet"):
@@ -257,14 +257,6 @@ def _is(value: Any, kind: Any) -> bool:
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     # As bytes: a NaN among the weights is to come back too, and equals nothing.
     return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _decoded(text: str, nan: bool) -> Any:

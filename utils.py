@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import math
 import os
 import platform
 import random
@@ -97,6 +98,15 @@ def sha256_file(path: Path | str) -> str:
 def sha256_text(*parts: Any) -> str:
     """SHA-256 of some values' text, in hexadecimal; the same on every machine."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8")).hexdigest()
+
+
+def without_nan(value: Any) -> Any:
+    """Nested values as JSON can hold them: it has no NaN, an undefined number becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ----------------------------------------------------------------------------- randomness

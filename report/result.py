@@ -106,7 +106,7 @@ def write_json(file: Path, result: Result, tested: Tested) -> None:
         "videos": _video_numbers(result.videos),
         "subgroups": {t.columns["value"]: tables.records(t) for t in result.subgroups},
     }
-    utils.write_atomic(file, json.dumps(_without_nan(content), indent=2) + "\n")
+    utils.write_atomic(file, json.dumps(utils.without_nan(content), indent=2) + "\n")
 
 
 def write_report(
@@ -271,12 +271,3 @@ def _history(tested: Tested) -> list[dict[str, Any]]:
         return stored["history"]
     same_run = losses[0][: len(losses[1])] == losses[1]
     return rows if same_run else stored["history"]
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: an undefined number becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

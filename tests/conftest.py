@@ -1,6 +1,7 @@
 """What several tests share: real faces out of installed packages, nothing downloaded."""
 
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def faces_csv(tmp_path: Path) -> Callable[..., Path]:
         return folder / "faces.csv"
 
     return write
+
+
+@pytest.fixture
+def networks_with_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of networks/ in which a user has dropped a file of their own, Tiny.py."""
+    import networks
+
+    folder = tmp_path / "networks"
+    shutil.copytree(Path(networks.__file__).parent, folder)
+    shutil.copy(Path(__file__).parent / "Tiny.py", folder)
+    monkeypatch.setattr(networks, "__file__", str(folder / "__init__.py"))
+    monkeypatch.setattr(networks, "__path__", [str(folder), *networks.__path__])
 
 
 def _is_large_and_coloured(file: Path) -> bool:

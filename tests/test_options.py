@@ -1,7 +1,6 @@
 """train.py's options: what is best, what is kept, what happens when the numbers run away."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +9,6 @@ import torch
 from filelock import FileLock
 
 import checkpoint
-import networks
 import train
 from training import step
 from utils import UserError
@@ -21,13 +19,7 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def networks_with_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "networks"
-    shutil.copytree(Path(networks.__file__).parent, folder)
-    shutil.copy(Path(__file__).parent / "Tiny.py", folder)
-    monkeypatch.setattr(networks, "__file__", str(folder / "__init__.py"))
-    monkeypatch.setattr(networks, "__path__", [str(folder), *networks.__path__])
+pytestmark = pytest.mark.usefixtures("networks_with_tiny")
 
 
 def run(prefix: Path, *more: str) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 import checkpoint
-import networks
 import train
 from training import step
 from utils import UserError
@@ -20,14 +18,7 @@ TINY = ["--tmp_data=40,3,32,32", "--batch_size=8", "--num_workers=0", "--trackin
 """Random pictures; with dropout, everything that draws random numbers takes part."""
 
 
-@pytest.fixture(autouse=True)
-def networks_with_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of networks/ in which a user has dropped a file of their own."""
-    folder = tmp_path / "networks"
-    shutil.copytree(Path(networks.__file__).parent, folder)
-    shutil.copy(Path(__file__).parent / "Tiny.py", folder)
-    monkeypatch.setattr(networks, "__file__", str(folder / "__init__.py"))
-    monkeypatch.setattr(networks, "__path__", [str(folder), *networks.__path__])
+pytestmark = pytest.mark.usefixtures("networks_with_tiny")
 
 
 def arguments(prefix: Path, *more: str) -> list[str]:
