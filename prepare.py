@@ -30,11 +30,11 @@ from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
 from fakes import NoFake, make_pair
 from flags import Fakes, Prepare, Split
 from preparing.rows import face_rows
-from preparing.search import cores, search
+from preparing.search import search
 from preparing.summary import summary
 from report.classes import save_classes
 from settings import dump, parse
-from utils import UserError
+from utils import UserError, cores
 
 KINDS = ("real", "fake")
 """Names of the two of a pair."""

@@ -174,6 +174,12 @@ def _same_command() -> str:
     return shlex.join(kept)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
     """The arithmetic of autocast and a sentence that says why; float32 means no autocast."""
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

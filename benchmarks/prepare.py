@@ -30,7 +30,8 @@ import sources.portraits
 from faces import video
 from faces.image import encode_image, read_image
 from flags import Frames, Prepare
-from preparing.search import cores, search
+from preparing.search import search
+from utils import cores
 
 WIDTH, HEIGHT, RATE = 1280, 720, 30
 SMALLEST = 40

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import re
 import signal
 import sys
@@ -22,7 +21,7 @@ from faces.crop import store
 from faces.detector import Detect, make_detector
 from faces.image import UnreadableImage, decode_image, write_image
 from flags import Face
-from utils import sha256_text, write_atomic
+from utils import cores, sha256_text, write_atomic
 
 FEW = 24
 """So few new pictures are searched in this process: starting others would take longer."""
@@ -84,16 +83,15 @@ def recipe_key(recipe: Face) -> str:
 
 
 def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) -> Iterator[Found]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if not paths:
         return
-    if device.type != "cpu" or len(paths) <= FEW or cores == 1:
+    if device.type != "cpu" or len(paths) <= FEW or cores() == 1:
         detect = make_detector(recipe, device)
         for path in paths:
             yield _store_faces(path, detect, recipe, folder)
         return
     pool = ProcessPoolExecutor(
-        max_workers=min(cores or 1, len(paths)),
+        max_workers=min(cores(), len(paths)),
         # Not fork: a child of a process whose threads hold PyTorch's locks may never wake.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,

@@ -24,7 +24,8 @@ class FoundClip:
     """The faces of one clip: one dict a face with `file`, `box` and `landmarks` in it,
     `confidence, media_box, media_size`, and `track, frame, timestamp`.
 
-    frames: searched. missing: wanted frames that were damaged. total, duration: of the clip, in
+    frames: searched. missing: wanted frames that were damaged. cut: frames after
+    the end of a file that was cut off. total, duration: of the clip, in
     frames and seconds. failure: why it could not be read.
     """
 
@@ -32,6 +33,7 @@ class FoundClip:
     faces: tuple[dict[str, Any], ...] = ()
     frames: int = 0
     missing: int = 0
+    cut: int = 0
     total: int = 0
     duration: float = 0.0
     failure: str = ""
@@ -105,7 +107,13 @@ def search_clip(path: str, detect: Detect, face: Face, frames: Frames, folder: P
     for one in stored.values():  # of no person, or of one who is not asked for
         (home / one["file"]).unlink(missing_ok=True)
     found = FoundClip(
-        path, tuple(kept), len(looks), clip.missing, clip.total or len(looks), clip.duration
+        path,
+        tuple(kept),
+        len(looks),
+        clip.missing,
+        clip.cut,
+        clip.total or len(looks),
+        clip.duration,
     )
     write_atomic(home / f"{key}.json", json.dumps(asdict(found)))
     absolute = tuple(one | {"file": str((home / one["file"]).absolute())} for one in kept)

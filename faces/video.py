@@ -22,8 +22,8 @@ from faces.image import MAX_PIXELS, UnreadableImage, read_image
 from flags import Frames
 
 SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts",
-    ".gif",
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
+    ".mts", ".m2ts", ".ogv",
 })  # fmt: skip
 """Names that a folder is searched for; what a file really is, its content decides."""
 
@@ -56,6 +56,7 @@ class Clip:
     total: frames that the clip has, 0 where only decoding would tell. duration: seconds.
     wanted: how many frames were asked for. missing: how many of them could not be decoded, known
     at the end.
+    cut: frames that the file promises and does not hold, as it was cut off.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Clip:
     wanted: int
     _frames: Iterator[Frame] = field(repr=False)
     missing: int = 0
+    cut: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         found = 0
@@ -97,14 +99,15 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
                 times = wanted_times(length, settings)
                 frames = _sought(path, times, settings)
                 return Clip(path, stream.frames, length, len(times), frames)
-            index = _Index.of(film, stream)
+            promised, index = stream.frames, _Index.of(film, stream)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(_reason(error)) from None
     if not index.shown:
         raise UnreadableVideo("it holds no frame")
     places = wanted_places(index.seconds(), settings)
     frames = _decoded(path, index, places, settings)
-    return Clip(path, len(index.shown), index.seconds()[-1], len(places), frames)
+    cut = max(0, promised - index.packets)
+    return Clip(path, len(index.shown), index.seconds()[-1], len(places), frames, cut=cut)
 
 
 # --------------------------------------------------------------------------------- choice
@@ -151,13 +154,14 @@ class _Index:
     """The packets of a film in the order of decoding, learnt without decoding.
 
     pts: when each is shown, in units of `unit` seconds. keys: places of those that begin a group.
-    shown: places of the packets in the order of showing.
+    shown: places of the packets in the order of showing. packets: also those not to be shown.
     """
 
     pts: list[int]
     keys: list[int]
     shown: list[int]
     unit: Fraction
+    packets: int
 
     @classmethod
     def of(cls, film: Any, stream: Any) -> "_Index":
@@ -165,9 +169,11 @@ class _Index:
 
         pts: list[int] = []
         keys: list[int] = []
+        packets = 0
         try:
             for packet in film.demux(stream):
                 time = packet.pts if packet.pts is not None else packet.dts
+                packets += packet.size > 0
                 if packet.size == 0 or packet.is_discard:
                     continue
                 if packet.is_keyframe or not pts:
@@ -176,7 +182,7 @@ class _Index:
         except (av.FFmpegError, OSError):
             pass  # cut off here: the frames up to it are sound
         shown = sorted(range(len(pts)), key=lambda place: pts[place])
-        return cls(pts, keys, shown, stream.time_base or Fraction(1, FOLDER_RATE))
+        return cls(pts, keys, shown, stream.time_base or Fraction(1, FOLDER_RATE), packets)
 
     def seconds(self) -> list[float]:
         """When each frame is shown, in that order, from 0."""

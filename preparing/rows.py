@@ -29,8 +29,10 @@ def face_rows(
             where = f"{result.frames} frames" if isinstance(result, FoundClip) else "the photo"
             failures.append(Failure(one["path"], NO_FACE, f"no face found in {where}"))
             continue
-        if isinstance(result, FoundClip) and result.missing:
+        if isinstance(result, FoundClip) and (result.missing or result.cut):
             reason = f"{result.missing} of the wanted frames are damaged; the others are used"
+            if result.cut:
+                reason = f"cut off: its last {result.cut} frames are missing; {reason}"
             failures.append(Failure(one["path"], DAMAGED, reason))
         several = kind != "photo" or len(result.faces) > 1
         rows += [

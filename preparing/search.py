@@ -7,7 +7,6 @@ finishes the rest.
 
 import errno
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from faces.cache import Found, find_faces, known_picture, recipe_key
 from faces.clips import FoundClip, known_clip, search_clip
 from faces.detector import Detect, make_detector
 from flags import Face, Prepare
-from utils import UserError
+from utils import UserError, cores
 
 TOGETHER = 16
 """Photos that are one task; a clip is one alone."""
@@ -212,9 +211,3 @@ def one_thread() -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from faces.image import SUFFIXES as PHOTOS
+from faces.video import SUFFIXES as VIDEOS
 from failures import MISSING, SHOWN, UNREADABLE, Failure
 from utils import UserError
 
-VIDEOS = frozenset(
-    {
-        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
-        ".mts", ".m2ts", ".ogv",
-    }
-)  # fmt: skip
 """Names of films; what a file really is, its content decides."""
 
 PHOTO, VIDEO, FRAMES = "photo", "video", "frames"

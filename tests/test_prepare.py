@@ -258,6 +258,8 @@ def test_damaged_frames_leave_the_sound_ones_and_are_told():
     rows, failures = face_rows(media, found)
     assert len(rows) == 1 and rows["frame"].tolist() == ["3"]
     assert failures[0].kind == "damaged" and failures[0].reason.startswith("3 of the wanted")
+    found = {"nowhere/a.mp4": clips.FoundClip("nowhere/a.mp4", (face,), 5, cut=40)}
+    assert face_rows(media, found)[1][0].reason.startswith("cut off: its last 40 frames")
 
 
 def test_a_clip_that_is_gone_is_named(tmp_path):

@@ -185,6 +185,25 @@ def test_a_film_that_was_cut_off_gives_its_sound_frames(tmp_path):
         assert np.abs(frame.image.astype(int) - whole[frame.index]).mean() < 25
 
 
+def test_a_film_says_how_many_frames_were_cut_off(tmp_path):
+    path = tmp_path / "film.mp4"
+    whole = write_film(tmp_path / "whole.mp4", count=60, codec="mjpeg", pix_fmt="yuvj420p")
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as film,
+    ):
+        stream = film.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                film.mux(packet)
+    assert open_clip(path, Frames()).cut == 0
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    clip = open_clip(path, Frames(count=8))
+    assert 20 <= clip.cut <= 40 and len(list(clip)) >= 7
+
+
 def test_damaged_frames_are_counted_and_the_others_come(tmp_path):
     path = write_film(tmp_path / "film.mp4", count=60, codec="mjpeg", pix_fmt="yuvj420p")
     content = bytearray(path.read_bytes())
