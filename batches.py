@@ -19,6 +19,12 @@ Key = tuple[int, int]
 """(epoch, index): a sample's randomness is a function of (seed, epoch, index) and nothing else."""
 
 
+Sample = tuple[torch.Tensor, int, int]
+"""Picture, label, row."""
+Samples = Sample | list[Sample] | Failure
+"""What an index gives: a sample, several that stay together, or what is missing."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """images: uint8 [n, channels, height, width]. labels: int64 [n]. rows: int64 [n], the row of
@@ -126,10 +132,13 @@ def make_loader(
     )
 
 
-def collate(samples: list[tuple[torch.Tensor, int, int] | Failure]) -> Batch:
+def collate(samples: list[Samples]) -> Batch:
     """Samples -> one Batch; failures are carried along, not replaced."""
     failures = tuple(s for s in samples if isinstance(s, Failure))
-    good = [s for s in samples if not isinstance(s, Failure)]
+    good: list[Sample] = []
+    for sample in samples:
+        if not isinstance(sample, Failure):
+            good += sample if isinstance(sample, list) else [sample]
     images = torch.stack([s[0] for s in good]) if good else torch.empty(0, dtype=torch.uint8)
     return Batch(
         images,

@@ -11,13 +11,13 @@ from torchvision.transforms import v2
 
 import manifest
 from augment import augmentation
-from batches import Key
+from batches import Key, Samples
 from faces import decoded
 from faces.cache import Found, find_faces
 from faces.crop import network_crop
 from faces.image import UnreadableImage, read_image
 from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share
-from fakes import NoFake, make_pair
+from fakes import NoFake, changes_reals, make_pair
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from utils import UserError, sample_seed
@@ -107,7 +107,11 @@ class Texts(Sequence[str]):
 
 
 class FaceDataset(Dataset):
-    """Faces by (epoch, index); an index counts on through `repeat` passes over the rows."""
+    """Faces by (epoch, index); an index counts on through `repeat` passes over the rows.
+
+    With `fakes.pairs` a real row gives two samples, itself and a fake of it, which see the same
+    crop and the same augmentation; a row that is a fake already gives one.
+    """
 
     def __init__(
         self,
@@ -130,33 +134,60 @@ class FaceDataset(Dataset):
         self.landmarks = manifest.table(rows["file_landmarks"], 10).reshape(-1, 5, 2)
         self.margin, self.size, self.channels, self.seed = face.margin, size, channels, seed
         self.fakes = fakes if fakes is not None and fakes.type != "none" else None
+        self.pairs = self.fakes is not None and self.fakes.paired
+        self.reals_too = self.fakes is not None and changes_reals(self.fakes)
         self.augment = augmentation(augment) if augment is not None else None
+        self.margins = augment.margin if augment is not None else []
         self.repeat = repeat
 
     def __len__(self) -> int:
         return len(self.files) * self.repeat
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int, int] | Failure:
+    def __getitem__(self, key: Key) -> Samples:
         epoch, index = key
         row = index % len(self.files)
         random = np.random.default_rng(sample_seed(self.seed, epoch, index))
-        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
+        box = known(self.boxes[row])
         try:
-            image, label = self.read(self.files[row]), int(self.labels[row])
-            if self.fakes and label == REAL and random.random() < self.fakes.probability:
-                _, image = make_pair(image, box, landmarks, random, self.fakes)
-                label = FAKE
+            images = self._images(row, random)
         except UnreadableImage as error:
             return Failure(self.names[row], UNREADABLE, str(error))
         except NoFake as error:
             return Failure(self.names[row], NO_FAKE, str(error))
-        crop = network_crop(image, box, self.margin, self.size.height, self.size.width)
+        margin = self.margin
+        if self.margins:
+            margin = f"{random.uniform(self.margins[0], self.margins[1]):.6f}%"
+        seed = None if self.augment is None else int(random.integers(2**62))
+        samples = [
+            (self._picture(network_crop(image, box, margin, *self._shape()), seed), label, row)
+            for image, label in images
+        ]
+        return samples if self.pairs else samples[0]
+
+    def _images(self, row: int, random: np.random.Generator) -> list[tuple[np.ndarray, int]]:
+        """What a row shows, with labels: its face, a fake made of it, or with `pairs` both."""
+        image, label = self.read(self.files[row]), int(self.labels[row])
+        if self.fakes is None or label != REAL:
+            return [(image, label)]
+        faked = self.pairs or random.random() < self.fakes.probability
+        if not (faked or self.reals_too):
+            return [(image, label)]
+        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
+        real, fake = make_pair(image, box, landmarks, random, self.fakes)
+        if self.pairs:
+            return [(real, REAL), (fake, FAKE)]
+        return [(fake, FAKE) if faked else (real, REAL)]
+
+    def _shape(self) -> tuple[int, int]:
+        return self.size.height, self.size.width
+
+    def _picture(self, crop: np.ndarray, seed: int | None) -> torch.Tensor:
         picture = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
-        if self.augment is not None:
-            picture = self._augmented(picture, int(random.integers(2**62)))
+        if seed is not None:
+            picture = self._augmented(picture, seed)
         if self.channels == 1:
             picture = v2.functional.rgb_to_grayscale(picture, 1)
-        return picture, label, row
+        return picture
 
     def _augmented(self, picture: torch.Tensor, seed: int) -> torch.Tensor:
         # The transforms draw from the global generator: lend it to this sample and give it back,
@@ -223,6 +254,21 @@ def reader(rows: pd.DataFrame, data: Data) -> Callable[[str], np.ndarray]:
     if data.memory == "file":
         return decoded.in_file(rows["file"], Path(data.cache)).read
     return read_image
+
+
+def rows_per_batch(samples: Dataset, batch_size: int, cells: np.ndarray | None = None) -> int:
+    """How many rows make a batch of about `batch_size` samples: a real with its fake is two.
+
+    Exactly that many where all rows are reals. cells: as balance_cells gives them.
+    """
+    if not isinstance(samples, FaceDataset) or not samples.pairs or len(samples) == 0:
+        return batch_size
+    real = samples.labels == REAL
+    share = real.mean()
+    if cells is not None:
+        own = cells[: len(real)]
+        share = np.mean([real[own == cell].mean() for cell in np.unique(own)])
+    return max(1, round(batch_size / (1 + share)))
 
 
 def balance_cells(rows: pd.DataFrame, balance: str, repeat: int) -> np.ndarray | None:

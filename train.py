@@ -173,12 +173,13 @@ class Trainer:
         layout = scores.layout(config.channels_last)
         self.network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.train_set, self.valid_set = samples(rows, config)
+        cells = dataset.balance_cells(rows.train, config.data.balance, config.data.repeat)
         self.order = EpochBatches(
             len(self.train_set),  # type: ignore[arg-type]
-            config.batch_size,
+            dataset.rows_per_batch(self.train_set, config.batch_size, cells),
             config.seed,
             shuffle=True,
-            cells=dataset.balance_cells(rows.train, config.data.balance, config.data.repeat),
+            cells=cells,
             processes=processes,
         )
         pin = self.device.type == "cuda"
@@ -234,7 +235,7 @@ class Trainer:
             progress.lr = self.schedule.lr
         self.order.epoch, self.order.start = epoch, progress.batch
         sums = progress.sums.to(self.device, sum_type(self.device))
-        total = max(0, self.order.count - progress.batch * config.batch_size)
+        total = max(0, self.order.count - progress.batch * self.order.batch_size)
         quiet = not (sys.stderr.isatty() and self.processes.first)
         waiting: list[Batch] = []
         left = len(self.order)
@@ -245,7 +246,7 @@ class Trainer:
                 self.left_out.note(batch.failures)
                 waiting.append(batch)
                 left -= 1
-                bar.update(len(batch) * self.processes.world)
+                bar.update(len(torch.unique(batch.rows)) * self.processes.world)  # pairs: once
                 if len(waiting) < config.optimizer.accumulate and left:
                     continue
                 done = self.step(waiting, progress.batch)

@@ -4,11 +4,12 @@
 
     make(image, box, landmarks, random, settings) -> (real, fake)
 
-and whose settings are the group of that name. The real comes back too: some recipes treat both
-of a pair alike.
+and whose settings are the group of that name; `both` takes turns between two. The real comes back
+too: some recipes change both of a pair, and then say so (`CHANGES_REAL`).
 """
 
 import importlib
+from types import ModuleType
 
 import numpy as np
 
@@ -31,5 +32,21 @@ def make_pair(
     image: a stored crop. box: [4] left, top, right, bottom of the face in it. landmarks: [5, 2]
     or None. Deterministic in the state of `random`. Raises NoFake.
     """
-    recipe = importlib.import_module(f"fakes.{settings.type}")
-    return recipe.make(image, box, landmarks, random, getattr(settings, settings.type))
+    name = settings.type
+    if name == "both":
+        name = "blend" if random.random() < settings.blend_share else "warp"
+    return _recipe(name).make(image, box, landmarks, random, getattr(settings, name))
+
+
+def changes_reals(settings: Fakes) -> bool:
+    """Whether the real of a pair may differ from the picture it was made of.
+
+    Then every real has to be the real of a pair: as it was stored it would be told from the fakes
+    by what the recipe does to both.
+    """
+    names = ("warp", "blend") if settings.type == "both" else (settings.type,)
+    return any(getattr(_recipe(name), "CHANGES_REAL", False) for name in names)
+
+
+def _recipe(name: str) -> ModuleType:
+    return importlib.import_module(f"fakes.{name}")

@@ -15,20 +15,8 @@ import numpy as np
 
 from faces.detector import haar_boxes, haar_cascade
 from fakes import NoFake
+from fakes.outline import MEAN_FACE, face_hull, face_points, similarity
 from flags import Warp
-
-MEAN_FACE = (0.222, 0.256), (0.778, 0.256), (0.5, 0.596), (0.243, 0.834), (0.757, 0.834)
-"""Eyes, nose and corners of the mouth in the upright square, as shares of its side.
-
-Our own: the Procrustes mean of MTCNN's points in the faces of `prepare.py portraits`, made
-symmetric. The side is 1.8 eye distances: brows to lower lip, where the paper's inner landmarks lie.
-"""
-
-LIKENESS = 0.7
-"""Correlation with MEAN_FACE, 0..1, below which five points are no face.
-
-Of 315 real faces, profiles among them, the lowest has 0.88.
-"""
 
 
 @dataclass(frozen=True)
@@ -149,59 +137,7 @@ def _aligned(
     return replace(patch, region=_filled(corners, patch))
 
 
-def similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Turn, scale and shift that bring points [n, 2] closest to `onto`, [2, 3], least squares.
-
-    Umeyama (1991, section III) in the plane: without a reflection his solution is the regression
-    of one set of complex numbers on the other. The paper fits 51 inner landmarks, we five: an
-    error of one moves the whole square, and the face's own expression is not averaged out.
-    """
-    z, w = points @ [1, 1j], onto @ [1, 1j]
-    turn = np.vdot(z - z.mean(), w - w.mean()) / np.vdot(z - z.mean(), z - z.mean()).real
-    shift = w.mean() - turn * z.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def face_points(landmarks: np.ndarray | None) -> np.ndarray:
-    """The landmarks [5, 2], where they are those of a face. Raises NoFake."""
-    if landmarks is None:
-        raise NoFake("the row has no landmarks, which fakes.warp.align and hull need")
-    points = np.asarray(landmarks, float)
-    if not np.isfinite(points).all():
-        raise NoFake("the landmarks are not those of a face")
-    z, w = ((p - np.mean(p, axis=0)) @ [1, 1j] for p in (points, MEAN_FACE))
-    lengths = np.linalg.norm(z) * np.linalg.norm(w)
-    if not lengths > 0 or abs(np.vdot(z, w)) < LIKENESS * lengths:
-        raise NoFake("the landmarks are not those of a face")
-    return points
-
-
-# ---------------------------------------------------------------------------- its outline
-
-
-def face_hull(points: np.ndarray) -> np.ndarray:
-    """Convex hull of brows and mouth, [n, 2] in pixels, guessed from five points [5, 2].
-
-    The paper's hull runs along the landmarks of brows and mouth. Five points have neither brows
-    nor lips: both stand where they are in an average face, in shares of the distances between
-    the eyes and from eyes to mouth, so raised brows and an open mouth are not followed. Of a face
-    that is turned aside the far side is narrower, as the nose tells.
-    """
-    left, right, nose, mouth_left, mouth_right = points
-    across, lips = right - left, (mouth_left + mouth_right) / 2
-    down = lips - (left + right) / 2
-    turned = np.clip((nose - left) @ across / max(across @ across, 1e-6), 0, 1)  # 0.5: straight
-    outline = [
-        left - 0.8 * turned * across - 0.18 * down,
-        left - 0.3 * turned * across - 0.4 * down,
-        right + 0.3 * (1 - turned) * across - 0.4 * down,
-        right + 0.8 * (1 - turned) * across - 0.18 * down,
-        mouth_right + 0.1 * (1 - turned) * across,
-        lips + 0.2 * (1 - turned) * across + 0.2 * down,
-        lips - 0.2 * turned * across + 0.2 * down,
-        mouth_left - 0.1 * turned * across,
-    ]
-    return cv2.convexHull(np.array(outline, np.float32))[:, 0]
+# ------------------------------------------------------------------------------- the blend
 
 
 def _filled(outline: np.ndarray, patch: Patch) -> np.ndarray:

@@ -14,7 +14,7 @@ from pydantic import field_validator, model_validator
 
 from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
-from flags.fakes import Fakes, Warp
+from flags.fakes import Blend, Fakes, Warp
 from flags.preparing import Frames
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
 from flags.testing import Compare, Heatmaps, Rule, Tracking
@@ -22,7 +22,7 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "Balance", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
+    "Augment", "Balance", "Blend", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
     "Dfd", "Face", "FaceForensics", "Fakes", "Files", "Folder", "Frames", "Heatmaps",
     "InputSize", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer", "Overlap",
     "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp",
@@ -117,6 +117,12 @@ class Config(Section):
             wrong.append(
                 f"fakes.type {self.fakes.type} needs a face box, face.no_face: whole keeps "
                 "pictures without one: set face.no_face to drop"
+            )
+        margin = max(self.augment.margin, default=0.0)
+        if 1 + 2 * margin / 100 > self.face.grow + 1e-9:
+            wrong.append(
+                f"augment.margin {self.augment.margin} looks beyond the stored crop: set face.grow "
+                f"to {1 + 2 * margin / 100:g} or more"
             )
         if self.model.pretrained and self.model.weights:
             wrong.append(

@@ -58,11 +58,94 @@ class Warp(Section):
         return refuse_if(wrong, self)
 
 
+class Blend(Section):
+    """Self-blended images; the defaults are the paper's (Shiohara & Yamasaki 2022)."""
+
+    hull: Literal["random", "face", "brows", "inner", "lower"] = described(
+        "random",
+        "What is blended: chin to hairline (face) or to the brows, brows to mouth (inner), nose "
+        "to chin (lower); random: one of them.",
+    )
+    ratios: list[Share] = described(
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0], "One of these is how much is blended in.", min_length=1
+    )
+    shift: float = described(
+        20.0, "Largest shift of each colour channel.", "levels of 255", ge=0, le=255
+    )
+    shift_chance: Share = described(0.3, "Chance that the channels are shifted.")
+    brightness: Share = described(0.1, "Largest change of brightness.")
+    contrast: Share = described(0.1, "Largest change of contrast.")
+    hue: float = described(
+        0.0,
+        "Largest change of hue; the paper's 0.3 is below a grey level.",
+        "degrees",
+        ge=0,
+        le=180,
+    )
+    saturation: Share = described(0.0, "Largest change of saturation; the paper's is 0.3 / 255.")
+    sharpen: Share = described(0.5, "Chance of sharpening; else it is shrunk and grown back.")
+    shrink: list[int] = described([2, 4], "Shrunk to one in so many pixels.", min_length=1)
+    shift_x: Share = described(
+        0.03, "Largest shift of the source sideways, in context crops of two box sides."
+    )
+    shift_y: Share = described(0.015, "The same up and down.")
+    scale: float = described(
+        0.95, "Smallest scale of the source; the largest is one over it.", gt=0, le=1
+    )
+    elastic_alpha: float = described(
+        50.0, "Strength of the mask's elastic deformation.", "px of a face of 256 px", ge=0
+    )
+    elastic_sigma: float = described(7.0, "Its smoothness.", "px of a face of 256 px", gt=0, le=50)
+    canvas: list[int] = described(
+        [192, 256], "Sides of the context crop when its mask is made.", "px", min_length=2,
+        max_length=2,
+    )  # fmt: skip
+    blur: list[int] = described(
+        [5, 25], "Sides of the mask's two blurs, odd.", "px of the canvas", min_length=2,
+        max_length=2,
+    )  # fmt: skip
+    blur_sigma: list[int] = described(
+        [5, 45], "Sigma of the second blur.", "px of the canvas", min_length=2, max_length=2
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Blend":
+        wrong = []
+        bounds = {"canvas": (64, 1024), "blur": (1, 99), "blur_sigma": (1, 200)}
+        for name, (least, most) in bounds.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                wrong.append(
+                    f"fakes.blend.{name} [{low}, {high}] wants [low, high] within {least}..{most}"
+                )
+        if any(side % 2 == 0 for side in self.blur):
+            wrong.append(f"fakes.blend.blur {self.blur}: both must be odd")
+        if min(self.shrink) < 1:
+            wrong.append(f"fakes.blend.shrink {self.shrink}: each must be 1 or more")
+        return refuse_if(wrong, self)
+
+
 class Fakes(Section):
     """Fakes made from real faces; `type` is a file of fakes/ and names its group of settings."""
 
-    type: Literal["none", "warp"] = described(
-        "none", "warp: face-warping artefacts (Li & Lyu 2018)."
+    type: Literal["none", "warp", "blend", "both"] = described(
+        "none",
+        "warp: face-warping artefacts (Li & Lyu 2018); blend: self-blended images (Shiohara & "
+        "Yamasaki 2022); both: now one, now the other.",
     )
-    probability: Share = described(0.5, "Chance that a real training sample becomes a fake.")
+    probability: Share = described(
+        0.5, "Chance that a real training sample becomes a fake; not used with pairs."
+    )
+    pairs: bool = described(
+        False,
+        "True: each real trains beside a fake of itself, in one batch, both changed alike; False: "
+        "it becomes one by chance.",
+    )
+    blend_share: Share = described(0.5, "both: share of blend.")
     warp: Warp = described(Warp, "Settings of warp.")
+    blend: Blend = described(Blend, "Settings of blend.")
+
+    @property
+    def paired(self) -> bool:
+        """Whether each real comes with a fake of itself."""
+        return self.pairs and self.type != "none"

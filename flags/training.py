@@ -45,6 +45,18 @@ class Augment(Section):
     blur: Share = described(0.0, "Chance of a slight Gaussian blur of the whole crop.")
     resize: Share = described(0.1, "Chance of shrinking to half at most and growing back.")
     erasing: Share = described(0.0, "Chance of erasing a rectangle.")
+    margin: list[float] = described(
+        [], "Range of the context around the box, as [5, 20]; empty: face.margin.", "% of box",
+        max_length=2,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _margin(self) -> "Augment":
+        if self.margin and not (len(self.margin) == 2 and 0 <= self.margin[0] <= self.margin[1]):
+            raise ValueError(
+                f"augment.margin {self.margin} wants [low, high] in % of the box, or nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quality(self) -> "Augment":

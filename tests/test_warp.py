@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 import fakes.warp
 from fakes import NoFake, make_pair
-from fakes.warp import face_hull, similarity
+from fakes.outline import face_hull, similarity
 from flags import Fakes, Warp
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 100, 3), dtype=np.uint8)

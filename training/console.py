@@ -68,7 +68,11 @@ def data_block(config: Config, rows: Rows) -> str:
             f" The number of {name} samples : {len(part):,} ({len(part) - fakes:,} real, "
             f"{fakes:,} fake)"
         )
-    if config.fakes.type != "none":
+    if config.fakes.paired:
+        lines.append(
+            f" Fakes : while training, each real comes with its fake by {config.fakes.type}"
+        )
+    elif config.fakes.type != "none":
         lines.append(
             f" Fakes : while training, a real sample becomes one by {config.fakes.type} with p = "
             f"{config.fakes.probability:g}"

@@ -41,14 +41,18 @@ def class_weights(labels: np.ndarray, settings: Loss, fakes: Fakes) -> torch.Ten
     """How much a real and a fake count, [2]; None where they count alike.
 
     labels: of the training rows. A real of them becomes a fake with `fakes.probability` while
-    training; balanced weights count what the network will see.
+    training, or with `fakes.pairs` comes with one; balanced weights count what the network will
+    see.
     """
     weights = np.ones(2)
     if settings.weights == "balanced":
-        made = fakes.probability if fakes.type != "none" else 0.0
-        real = float((labels == REAL).sum()) * (1 - made)
-        seen = np.array([real, len(labels) - real])
-        weights = len(labels) / 2 / np.maximum(seen, 1e-12)
+        reals = float((labels == REAL).sum())
+        seen = np.array([reals, len(labels) - reals])
+        if fakes.paired:
+            seen[FAKE] += reals
+        elif fakes.type != "none":
+            seen += reals * fakes.probability * np.array([-1, 1])
+        weights = seen.sum() / 2 / np.maximum(seen, 1e-12)
     weights[FAKE] *= settings.fake_weight
     if settings.weights == "none" and settings.fake_weight == 1:
         return None

@@ -107,7 +107,7 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     total = rows.train["path"].nunique() + rows.valid["path"].nunique() + len(rows.left_out)
     check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
-    if config.fakes.type != "none":
+    if config.fakes.type != "none" and not config.fakes.paired:
         require_mixture(train, config.fakes.probability)
     require_classes(valid, "validation", fakes_on=False)
     return replace(
@@ -139,7 +139,7 @@ def require_classes(rows: pd.DataFrame, name: str, fakes_on: bool) -> None:
     if len(present) == 1:
         which = "fakes" if present == {manifest.FAKE} else "reals"
         remedy = (
-            "train with --fakes.type warp, which makes fakes of them"
+            "train with --fakes.type warp or blend, which make fakes of them"
             if name == "training" and which == "reals"
             else "add the other class (prepare.py writes fakes for validation and test)"
         )
