@@ -42,6 +42,7 @@ bench: $(READY_DEV) ## print speed ratios against named references
 	$(RUN) -m benchmarks.training
 	$(RUN) -m benchmarks.scale
 	$(RUN) -m benchmarks.prepare
+	$(RUN) -m benchmarks.fakes
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make

@@ -45,6 +45,21 @@ def make(
     landmarks: [5, 2]. Deterministic in the state of `random`. Raises NoFake, also where the fake
     would equal the real.
     """
+    target, source, share = layers(image, box, landmarks, random, settings)
+    fake = blended(source, target, share)
+    if np.array_equal(fake, target):
+        raise NoFake("the blend changes nothing in this face")
+    return target, fake
+
+
+def layers(
+    image: np.ndarray,
+    box: np.ndarray | None,
+    landmarks: np.ndarray | None,
+    random: np.random.Generator,
+    settings: Blend,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is blended: target and source, uint8 [h, w, 3], and the source's share [h, w], 0..1."""
     points = face_points(landmarks)
     frame = context(image, box)
     drawn = PARTS[random.integers(len(PARTS))]
@@ -60,11 +75,7 @@ def make(
     )
     hull = outline(points, part) @ move[:, :2].T + move[:, 2]
     mask = blend_mask(hull, frame, image.shape, random, settings)
-    ratio = settings.ratios[random.integers(len(settings.ratios))]
-    fake = blended(source, target, mask * np.float32(ratio))
-    if np.array_equal(fake, target):
-        raise NoFake("the blend changes nothing in this face")
-    return target, fake
+    return target, source, mask * np.float32(settings.ratios[random.integers(len(settings.ratios))])
 
 
 def context(image: np.ndarray, box: np.ndarray | None) -> tuple[float, float, float]:
@@ -98,8 +109,8 @@ def changed(image: np.ndarray, random: np.random.Generator, settings: Blend) -> 
 def recoloured(image: np.ndarray, random: np.random.Generator, settings: Blend) -> np.ndarray:
     """Each channel shifted, by chance; then hue and saturation, brightness and contrast.
 
-    One look-up of 256 levels a channel where hue and saturation stay, which in the paper change by
-    0.3 of a grey level.
+    One look-up of 256 levels a channel where hue and saturation stay: the paper changes them by
+    0.3 of a level at most.
     """
     levels = np.repeat(np.arange(256, dtype=np.float64)[:, None], 3, axis=1)
     if random.random() < settings.shift_chance:
@@ -109,7 +120,8 @@ def recoloured(image: np.ndarray, random: np.random.Generator, settings: Blend) 
     if tint.any():
         image = _looked_up(image, levels)
         hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
-        hue = ((hue + round(tint[0] / 2)) % 180).astype(np.uint8)  # OpenCV counts two degrees
+        # OpenCV counts hue in steps of two degrees.
+        hue = ((hue.astype(int) + round(tint[0] / 2)) % 180).astype(np.uint8)
         saturation = (saturation + tint[1] * 255).clip(0, 255).round().astype(np.uint8)
         image = cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)
         levels = np.repeat(np.arange(256, dtype=np.float64)[:, None], 3, axis=1)

@@ -76,6 +76,12 @@ class Optimizer(Section):
     clip_norm: float = described(
         0.0, "Gradients whose norm is larger are scaled down to it; 0: never.", ge=0
     )
+    sam_rho: float = described(
+        0.0,
+        "Sharpness-aware minimisation (Foret 2021): how far around the weights it looks, SBI: "
+        ".05; a step takes twice as long; 0: not.",
+        ge=0,
+    )
     accumulate: int = described(
         1, "Batches whose gradients make one step, as if they were one batch.", "batches", ge=1
     )
@@ -118,13 +124,16 @@ class Saving(Section):
 
 
 class Scheduler(Section):
-    type: Literal["step", "cosine", "plateau", "none"] = described(
+    type: Literal["step", "cosine", "linear", "plateau", "none"] = described(
         "step", "Learning-rate schedule."
     )
+    hold: Share = described(0.75, "linear: share of the run before the rate falls to min_lr.")
     step_size: int = described(5, "step: epochs between two decays.", "epochs", ge=1)
     gamma: float = described(0.1, "step and plateau: factor of a decay.", gt=0, le=1)
     warmup_epochs: int = described(0, "cosine: epochs of linear warm-up.", "epochs", ge=0)
     patience: int = described(
         2, "plateau: epochs without improvement before a decay.", "epochs", ge=0
     )
-    min_lr: float = described(0.0, "cosine and plateau: the rate never falls below it.", ge=0)
+    min_lr: float = described(
+        0.0, "cosine, linear and plateau: the rate never falls below it.", ge=0
+    )

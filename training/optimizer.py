@@ -16,8 +16,12 @@ def make_optimizer(network: torch.nn.Module, config: Config) -> torch.optim.Opti
     return getattr(torch.optim, settings.type)(network.parameters(), **options)
 
 
+BY_BATCH = ("cosine", "linear")
+"""Schedules that move with each batch."""
+
+
 class Schedule:
-    """The learning-rate schedule: cosine moves with each batch, the others with each epoch."""
+    """The learning-rate schedule: cosine and linear move with each batch, others each epoch."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: Config, steps: int) -> None:
         self.optimizer = optimizer
@@ -30,14 +34,14 @@ class Schedule:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_batch(self) -> None:
-        if self.type == "cosine":
+        if self.type in BY_BATCH:
             self.scheduler.step()
 
     def after_epoch(self, badness: float) -> None:
         """badness: what a plateau looks at, lower is better."""
         if self.type == "plateau":
             self.scheduler.step(badness)
-        elif self.type != "cosine":
+        elif self.type not in BY_BATCH:
             self.scheduler.step()
 
     def scale(self, factor: float) -> None:
@@ -70,6 +74,13 @@ def _make_scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     warmup, total = settings.warmup_epochs * steps, config.num_epochs * steps
     lowest = settings.min_lr / config.optimizer.lr
+
+    def falling(step: int) -> float:
+        part = (step / max(1, total) - settings.hold) / max(1e-12, 1 - settings.hold)
+        return 1 - (1 - lowest) * min(max(part, 0.0), 1.0)
+
+    if settings.type == "linear":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, falling)
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -16,7 +16,7 @@ import checkpoint
 from flags import Config
 from processes import Processes
 from settings import load
-from training.optimizer import Schedule
+from training.optimizer import BY_BATCH, Schedule
 from training.step import Step
 from utils import UserError
 
@@ -122,7 +122,7 @@ def refuse_other(config: Config, other: dict[str, Any], what: str) -> None:
     A key that is new since `other` was written had its default then.
     """
     free = [*FREE_TO_CHANGE]
-    if config.scheduler.type != "cosine":  # whose curve would end elsewhere
+    if config.scheduler.type not in BY_BATCH:  # whose curve would end elsewhere
         free.append("num_epochs")
     mine, theirs = flat(config.model_dump()), flat(Config().model_dump()) | flat(other)
     changed = [
@@ -168,8 +168,9 @@ def is_finished(state: dict[str, Any], config: Config) -> bool:
 
 def how_to_go_on(state: dict[str, Any], config: Config) -> str:
     """What to type for more epochs than a finished run has."""
-    if config.scheduler.type == "cosine":
-        return "its cosine schedule ends here: for more epochs choose another --prefix"
+    if config.scheduler.type in BY_BATCH:
+        kind = config.scheduler.type
+        return f"its {kind} schedule ends here: for more epochs choose another --prefix"
     if state["epoch"] >= config.num_epochs:
         return "for more, set --num_epochs higher"
     return "for more, set --EARLY_STOPPING_EPOCH higher"

@@ -13,6 +13,7 @@ from networks import Detector
 from processes import Processes
 from scores import autocast, to_device
 from training.loss import mixed, training_loss
+from training.sharpness import uphill
 from utils import UserError
 
 MOST_PARTS = 8
@@ -86,7 +87,11 @@ class Step:
         used = [i for i in range(len(batches)) if min(count[i] for count in counts) > 1]
         if not used:
             return None
-        sums = self._gradients(batches, used, number, sum(c[i] for c in counts for i in used))
+        total = sum(c[i] for c in counts for i in used)
+        sums = self._gradients(batches, used, number, total)
+        if rho := self.config.optimizer.sam_rho:
+            with uphill(self.network, rho):
+                self._gradients(batches, used, number, total)
         self._update()
         self.steps += 1
         if self.average:
