@@ -1,6 +1,7 @@
 """A sheet of self-made fakes beside their reals, to look at before training on them.
 
     python -m fakes.sheet data/portraits/faces --out sheet.png --fakes.type warp --count 30
+    python -m fakes.sheet data/portraits/faces --fakes.type blend   # Shiohara & Yamasaki (2022)
     python -m fakes.sheet data/portraits/faces --fakes.type warp --fakes.warp.align True \\
         --fakes.warp.hull .5                               # the recipe of Li & Lyu (2018)
 

@@ -111,7 +111,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(tmp_path
         assert torch.isfinite(value.float()).all()
 
 
-@pytest.mark.parametrize("schedule", ["step", "cosine", "plateau", "none"])
+@pytest.mark.parametrize("schedule", ["step", "cosine", "linear", "plateau", "none"])
 @pytest.mark.parametrize("at", [3, 8])
 def test_or_goes_back_an_epoch_with_a_tenth_of_the_rate(
     tmp_path, monkeypatch, capsys, schedule, at

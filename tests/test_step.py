@@ -17,7 +17,7 @@ from networks import Detector
 from processes import Processes
 from training import step as step_module
 from training.loss import class_weights, mixed, training_loss
-from training.optimizer import make_optimizer
+from training.optimizer import Schedule, make_optimizer
 from training.step import NotANumber, Step
 from utils import UserError
 
@@ -142,6 +142,21 @@ def test_a_long_gradient_is_scaled_down_to_the_norm():
     taken, wanted = weights_of(network) - start, weights_of(free) - start
     assert taken.norm().item() == pytest.approx(0.01, rel=1e-3) and wanted.norm() > 0.02
     assert torch.allclose(taken / taken.norm(), wanted / wanted.norm(), atol=1e-4)
+
+
+def test_a_linear_schedule_holds_and_then_falls_to_its_lowest():
+    settings = Config(
+        optimizer=Optimizer(type="SGD", lr=0.4),
+        scheduler={"type": "linear", "hold": 0.5, "min_lr": 0.1},
+        num_epochs=4,
+    )
+    schedule = Schedule(make_optimizer(detector(), settings), settings, steps=2)
+    rates = []
+    for _ in range(9):
+        rates.append(schedule.lr)
+        schedule.optimizer.step()
+        schedule.after_batch()
+    assert rates == pytest.approx([0.4] * 5 + [0.325, 0.25, 0.175, 0.1])
 
 
 def test_a_batch_of_one_is_left_out_and_the_others_count():
