@@ -1,12 +1,12 @@
 """What could not be used, and why: named, counted and listed, never replaced by something else."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils import UserError, relative, write_atomic
+import pandas as pd
+
+from utils import UserError, csv_text, relative, write_atomic
 
 MISSING = "missing"
 UNREADABLE = "unreadable"
@@ -32,24 +32,23 @@ class Failure:
     reason: str
 
 
-def check_share(failures: Iterable[Failure], total: int, max_bad: float) -> None:
-    """Stop where more than `max_bad` of `total` pictures are bad, naming the first of them."""
+def check_share(
+    failures: Iterable[Failure], total: int, max_bad: float, key: str = "data.max_bad"
+) -> None:
+    """Stop where more than `max_bad` (setting `key`) of `total` pictures or clips are bad."""
     bad = [f for f in failures if f.kind in BAD]
     if len(bad) > max_bad * max(total, 1):
         first = "\n  ".join(f"{f.path}: {f.reason}" for f in bad[:SHOWN])
         raise UserError(
-            f"{len(bad)} of {total} pictures cannot be used, more than data.max_bad = "
-            f"{max_bad:g} allows:\n  {first}"
+            f"{len(bad)} of {total} pictures cannot be used, more than {key} = {max_bad:g} "
+            f"allows:\n  {first}"
         )
 
 
 def write_failures(file: Path, failures: Sequence[Failure], home: Path) -> None:
     """Write left_out.csv (`path,kind,reason`), paths as the manifest in `home` writes them."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "kind", "reason"])
-    table.writerows([relative(f.path, home), f.kind, f.reason] for f in failures)
-    write_atomic(file, text.getvalue())
+    rows = [(relative(f.path, home), f.kind, f.reason) for f in failures]
+    write_atomic(file, csv_text(pd.DataFrame(rows, columns=["path", "kind", "reason"])))
 
 
 def summary(failures: Sequence[Failure], file: Path) -> str:

@@ -20,7 +20,7 @@ from faces.image import SUFFIXES
 from failures import MISSING, SHOWN, Failure
 from metrics import FAKE, REAL
 from splits import PATHS, SPLITS, UNSAFE, WITHIN_PERSON, count, leaks_and_unsafe
-from utils import UserError, relative, write_atomic
+from utils import UserError, csv_text, relative, write_atomic
 
 COLUMNS = (
     "path", "label", "split", "video", "identity", "source", "method", "track", "frame",
@@ -142,7 +142,7 @@ def as_csv(rows: pd.DataFrame, home: Path, first: Sequence[str] = ()) -> str:
             rows[column] = _relative(rows[column].tolist(), home)
     order = dict.fromkeys([*first, *COLUMNS, *rows])
     kept = [c for c in order if c in rows and (c in first or (rows[c].astype(str) != "").any())]
-    return rows[kept].to_csv(index=False, lineterminator="\n")
+    return csv_text(rows[kept])
 
 
 def numbers(text: str) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """What unrelated rooms share: errors, atomic writing, hashes, seeds, devices, console."""
 
+import csv
 import hashlib
 import io
 import logging
@@ -75,6 +76,18 @@ def write_atomic(path: Path | str, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes so that `path` holds either the old or the whole new content."""
     with atomic_path(path) as beside:
         beside.write_bytes(_encoded(content) if isinstance(content, str) else content)
+
+
+def csv_text(table: Any) -> str:
+    r"""A DataFrame as CSV text with `\n` between rows, so that any cell is read back to the letter.
+
+    A `\r` ends a row for whoever reads, and is not quoted where rows end in `\n`: all cells are
+    quoted where one holds it, as a file's name may.
+    """
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:
+        text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    return text
 
 
 def _encoded(text: str) -> bytes:

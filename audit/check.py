@@ -88,7 +88,7 @@ def check(file: str, config: Check) -> int:
     utils.write_atomic(out / "check.json", json.dumps(report, indent=2) + "\n")
     lines = pd.DataFrame([*broken, *twice], columns=["path", "kind", "reason"])
     lines["path"] = [utils.relative(path, whole.home) for path in lines["path"]]
-    utils.write_atomic(out / "check.csv", lines.to_csv(index=False, lineterminator="\n"))
+    utils.write_atomic(out / "check.csv", utils.csv_text(lines))
     print(_text(report, found, config.warn_from))
     print(f" Written  : {out / 'check.json'}, check.csv")
     return 1 if warnings else 0

@@ -106,4 +106,6 @@ def _numbers(cells: pd.Series, width: int) -> np.ndarray:
 
 def one_line(text: str) -> str:
     """Text that any console can show, on one line: a file may be called anything."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
+    return (
+        text.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")
+    )

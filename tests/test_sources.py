@@ -729,7 +729,21 @@ def test_a_pattern_that_cannot_work_is_refused(pattern, message):
         settings.load(Prepare, "", {"folder.pattern": pattern})
 
 
-ODD = ["a b", "ü, ñ", '"quoted"', "=1+1", "-x", "line\nbreak", "tab\there", "#", "%s", "NA", "1e5"]
+ODD = [
+    "a b",
+    "ü, ñ",
+    '"quoted"',
+    "=1+1",
+    "-x",
+    "line\nbreak",
+    "a\rb",
+    "c\r\nd",
+    "tab\there",
+    "#",
+    "%s",
+    "NA",
+    "1e5",
+]
 
 
 def test_odd_names_survive_into_the_manifest(root, tmp_path):
