@@ -88,7 +88,7 @@ def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) 
     if device.type != "cpu" or len(paths) <= FEW or cores() == 1:
         detect = make_detector(recipe, device)
         for path in paths:
-            yield _store_faces(path, detect, recipe, folder)
+            yield search_picture(path, detect, recipe, folder)
         return
     pool = ProcessPoolExecutor(
         max_workers=min(cores(), len(paths)),
@@ -113,7 +113,7 @@ def _start_worker(recipe: Face, folder: Path) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     detect = make_detector(recipe)
-    _worker = lambda path: _store_faces(path, detect, recipe, folder)  # noqa: E731
+    _worker = lambda path: search_picture(path, detect, recipe, folder)  # noqa: E731
 
 
 def _work(path: str) -> Found:
@@ -137,7 +137,8 @@ def known_picture(path: str, folder: Path) -> Found | None:
     return Found(path, key, faces)
 
 
-def _store_faces(path: str, detect: Detect, recipe: Face, folder: Path) -> Found:
+def search_picture(path: str, detect: Detect, recipe: Face, folder: Path) -> Found:
+    """Find the faces of one picture, and store them with their record."""
     try:
         content = Path(path).read_bytes()
         image = decode_image(content)

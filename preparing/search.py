@@ -1,8 +1,9 @@
 """Media -> faces, on Dask: the cores of this machine, or any cluster that shares its folders.
 
 A clip that hangs, eats the memory or kills its process costs that clip and nothing else: the
-cluster starts the process anew and the clip is named. What is done is on disk, so that the next run
-finishes the rest.
+cluster starts the process anew and the clip is named, as one is that raises anything at all. Only
+what no other clip would survive ends a run: Ctrl-C, a full disk, no memory left. What is done is on
+disk, so that the next run finishes the rest.
 """
 
 import errno
@@ -18,17 +19,20 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from faces.cache import Found, find_faces, known_picture, recipe_key
+from faces.cache import Found, known_picture, recipe_key, search_picture
 from faces.clips import FoundClip, known_clip, search_clip
 from faces.detector import Detect, make_detector
 from flags import Face, Prepare
-from utils import UserError, cores
+from utils import UserError, cores, pick_device
 
 TOGETHER = 16
 """Photos that are one task; a clip is one alone."""
 
 FEW = 2
 """So few tasks of photos are done in this process."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of a disk on which nothing more can be written."""
 
 LATE = 5.0
 """Seconds between two looks at the clock for tasks that hang."""
@@ -43,6 +47,8 @@ def search(media: pd.DataFrame, config: Prepare, out: Path) -> Results:
     full; what was found until then stays.
     """
     folder = out / "faces"
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)  # of a run that was killed while it wrote
     results: Results = {}
     tasks: list[list[str]] = []
     photos = []
@@ -66,9 +72,12 @@ def search(media: pd.DataFrame, config: Prepare, out: Path) -> Results:
 
 
 def _known(path: str, kind: str, config: Prepare, folder: Path) -> Found | FoundClip | None:
-    if kind == "photo":
-        return known_picture(path, folder / recipe_key(config.face))
-    return known_clip(path, config.face, config.frames, folder)
+    try:
+        if kind == "photo":
+            return known_picture(path, folder / recipe_key(config.face))
+        return known_clip(path, config.face, config.frames, folder)
+    except (ValueError, KeyError, TypeError):
+        return None  # a record that a failing disk spoilt: searched anew
 
 
 def _searched(
@@ -155,12 +164,12 @@ def _outcome(future: Any, task: list[str], kinds: dict[str, str]) -> Iterator[Fo
     error = future.exception()
     if error is None:
         yield from future.result()
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        raise UserError("the disk is full; what was found so far stays, make room and go on")
-    else:
-        killed = type(error).__name__ == "KilledWorker"
-        reason = "its decoder killed the process, or ate its memory" if killed else str(error)
+    elif type(error).__name__ == "KilledWorker":
+        reason = "its decoder killed the process, or ate its memory"
         yield from (_failed(path, kinds[path], reason) for path in task)
+    else:
+        stop_if_nothing_else_works(error)
+        yield from (_failed(path, kinds[path], in_words(error)) for path in task)
 
 
 def _end(client: Any, future: Any) -> None:
@@ -181,27 +190,58 @@ def _failed(path: str, kind: str, reason: str) -> Found | FoundClip:
 def work(
     paths: list[str], kind: str, config: Prepare | dict, folder: Path | str
 ) -> list[Found | FoundClip]:
-    """Search some media of one kind; photos or clips that cannot be read come back with why."""
+    """Search some media of one kind; whatever one of them raises comes back as its failure.
+
+    Raises UserError where the disk is full, or no memory is left.
+    """
     if isinstance(config, dict):
         one_thread()
         config = Prepare(**config)
-    folder, face = Path(folder), config.face
+    found: list[Found | FoundClip] = []
+    for path in paths:
+        try:
+            found.append(_searched_one(path, kind, config, Path(folder)))
+        except Exception as error:  # decoders and detectors raise almost anything
+            stop_if_nothing_else_works(error)
+            found.append(_failed(path, kind, in_words(error)))
+    return found
+
+
+def _searched_one(path: str, kind: str, config: Prepare, folder: Path) -> Found | FoundClip:
+    face = config.face
     if kind == "photo":
-        return list(find_faces(paths, face, folder, config.device, progress=False).values())
-    of_frames = face.model_copy(
-        update={
-            "select": "all",
-            "detect_size": min(face.detect_size, config.frames.detect_size),
-        }
-    )
+        home = folder / recipe_key(face)
+        known = known_picture(path, home)  # another of this content may have been searched by now
+        return known or search_picture(
+            path, detector(face.model_dump_json(), config.device), face, home
+        )
+    detect_size = min(face.detect_size, config.frames.detect_size)
+    of_frames = face.model_copy(update={"select": "all", "detect_size": detect_size})
     detect = detector(of_frames.model_dump_json(), config.device)
-    return [search_clip(path, detect, face, config.frames, folder) for path in paths]
+    return search_clip(path, detect, face, config.frames, folder)
+
+
+def stop_if_nothing_else_works(error: BaseException) -> None:
+    """Raise UserError for an error that the next medium would meet as well."""
+    if isinstance(error, UserError):
+        raise error
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        what = "is read-only now" if error.errno == errno.EROFS else "is full: make room"
+        raise UserError(f"the disk {what}; what was found so far stays, go on then") from error
+    if isinstance(error, MemoryError):
+        raise UserError("no memory is left: go on with fewer --workers") from error
+
+
+def in_words(error: BaseException) -> str:
+    """An error that nobody expected, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
 @lru_cache(maxsize=2)
 def detector(recipe: str, device: str) -> Detect:
-    """A detector that a process makes once."""
-    return make_detector(Face.model_validate_json(recipe), device)
+    """A detector that a process makes once. Raises UserError where there is no such device."""
+    return make_detector(Face.model_validate_json(recipe), pick_device(device))
 
 
 def one_thread() -> None:
