@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     found = search(media, config, out)
     faces, without = face_rows(media, found)
     left_out += without
-    check_share(left_out, len(media), config.max_bad)
+    check_share(left_out, len(media), config.max_bad, "max_bad")
     if len(faces) == 0:
         raise UserError(f"{argv[0]}: no face was found in {len(media)} files")
     faces = duplicates.with_near_duplicates(faces, config.near_duplicates, cores())

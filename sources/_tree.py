@@ -56,34 +56,52 @@ def walk(root: Path, below: Iterable[str] = ("",), labels: Sequence[str] = ()) -
     # By where they are, so that a link to a folder is not that folder twice.
     wanted = {os.path.realpath(root / name): root / name for name in below}
     links = [folder for real, folder in wanted.items() if not Path(real).is_relative_to(home)]
-    folders = [folder for folder in wanted.values() if folder.is_dir() and folder not in links]
+    folders = [folder for folder in wanted.values() if is_dir(folder) and folder not in links]
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                path = Path(entry.path)
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif entry.name in labels and entry.is_file():
-                    tree.labels.append(path)
-                elif entry.is_symlink() and (kind_of(path) or entry.is_dir()):
-                    links.append(path)
-                elif kind_of(path):
-                    _take(path, tree)
+        for entry in _entries(folders.pop(), tree):
+            path = Path(entry.path)
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.name in labels and not is_dir(path):
+                tree.labels.append(path)
+            elif entry.is_symlink() and (kind_of(path) or is_dir(path)):
+                links.append(path)
+            elif kind_of(path):
+                _take(path, tree)
     found = {os.path.realpath(file) for file in tree.files}
     for link in sorted(links):
         target = os.path.realpath(link)
         if not Path(target).is_relative_to(home):
             reason = "a link that leads out of the collection: put what it leads to in its place"
             tree.refused.append(Failure(str(link), UNREADABLE, reason))
-        elif target not in found and not Path(target).is_dir():
+        elif target not in found and not is_dir(Path(target)):
             found.add(target)
             _take(link, tree)
     tree.files.sort()
     tree.labels.sort()
     tree.refused.sort(key=lambda failure: failure.path)
     return tree
+
+
+def _entries(folder: Path, tree: Tree) -> list[os.DirEntry[str]]:
+    """What a folder holds; one that may not be read is refused, and the others are walked."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        reason = f"the folder cannot be read: {error.strerror or type(error).__name__}"
+        tree.refused.append(Failure(str(folder), UNREADABLE, reason))
+        return []
+
+
+def is_dir(path: Path) -> bool:
+    """Whether a path leads to a folder, as far as we may know."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _take(file: Path, tree: Tree) -> None:
@@ -93,9 +111,14 @@ def _take(file: Path, tree: Tree) -> None:
     except UnicodeEncodeError:  # no CSV could be read that holds it
         tree.refused.append(Failure(str(file), UNREADABLE, "its name is no UTF-8: rename it"))
         return
-    if file.is_file():
+    try:
+        is_file, is_there = file.is_file(), file.exists()
+    except OSError as error:
+        tree.refused.append(Failure(str(file), UNREADABLE, error.strerror or type(error).__name__))
+        return
+    if is_file:
         tree.files.append(file)
-    elif file.exists():
+    elif is_there:
         tree.refused.append(Failure(str(file), UNREADABLE, "a device or a pipe, not a file"))
     else:
         tree.refused.append(Failure(str(file), MISSING, "a link that leads to nothing"))
@@ -112,10 +135,16 @@ def collection(root: str, wanted: Sequence[str] = ()) -> Path:
     if not root:
         raise UserError("where is the collection? Set --root to its folder")
     folder = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
-    if not folder.exists():
-        raise UserError(f"{root}: no such folder")
-    if not folder.is_dir():
-        raise UserError(f"{root}: is a file; unpack it and give the folder that holds the media")
+    try:
+        os.listdir(folder)  # noqa: PTH208 - the error is what is wanted
+    except FileNotFoundError:
+        raise UserError(f"{root}: no such folder") from None
+    except NotADirectoryError:
+        raise UserError(
+            f"{root}: is a file; unpack it and give the folder that holds the media"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{root}: the folder cannot be read: {error.strerror}") from None
     if wanted and not _holds(folder, wanted):
         near = [f for f in (*folder.parents[:4], *_children(folder)) if _holds(f, wanted)]
         hint = f"; they are in {near[0]}: give that folder" if near else ""
@@ -139,7 +168,7 @@ def _children(folder: Path, depth: int = 2) -> list[Path]:
 
 def names_in(folder: Path) -> str:
     """The first names in a folder, for a message."""
-    names = sorted(f.name + "/" * f.is_dir() for f in folder.iterdir() if f.name[0] != ".")
+    names = sorted(f.name + "/" * is_dir(f) for f in folder.iterdir() if f.name[0] != ".")
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more if names else "nothing"
 

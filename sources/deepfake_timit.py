@@ -71,11 +71,19 @@ def vidtimit(root: str) -> tuple[list[Row], list[Failure]]:
         if not Path(os.path.realpath(folder)).is_relative_to(inside):
             reason = "a link that leads out of the collection: put the folder itself there"
             refused.append(Failure(str(folder), UNREADABLE, reason))
-        elif not any(f.is_file() and f.name[0] != "." for f in folder.iterdir()):
-            refused.append(Failure(str(folder), UNREADABLE, "a folder without frames"))
+        elif reason := _why_no_frames(folder):
+            refused.append(Failure(str(folder), UNREADABLE, reason))
         else:
             clip = {"video": f"vidtimit/{subject}/{utterance}", "identity": subject}
             rows.append(_rows.medium(folder, REAL, **clip) | {"kind": _tree.FRAMES})
     if not rows:
         raise UserError(f"{root}: looked for frames in <subject>/video/<utterance>/, found none")
     return rows, refused
+
+
+def _why_no_frames(folder: Path) -> str:
+    try:
+        found = any(f.is_file() and f.name[0] != "." for f in folder.iterdir())
+    except OSError as error:
+        return f"the folder cannot be read: {error.strerror or type(error).__name__}"
+    return "" if found else "a folder without frames"
