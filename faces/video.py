@@ -4,20 +4,19 @@
     for frame in clip: ...                      # frame.image, frame.index, frame.timestamp
     clip.missing                                # of the wanted frames, how many were damaged
 
-A film is read twice: once without decoding, to learn when each frame is shown, and once to decode
-the groups of pictures in which a wanted frame lies, up to the last of them. Films so large that
-reading them takes longer than jumping about in them are sought instead.
+What is decoded are the groups of pictures in which a wanted frame lies, up to the last of them.
+faces/packets.py reads a film through or jumps about in it, whichever is faster for it.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from faces import packets
 from faces.image import MAX_PIXELS, UnreadableImage, read_image
 from flags import Frames
 
@@ -27,8 +26,8 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 """Names that a folder is searched for; what a file really is, its content decides."""
 
-LARGE = 512 * 2**20
-"""Bytes; a larger film is not read through for its frames' times, but sought."""
+HDR = (16, 18)
+"""Transfer functions SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), by their numbers in ITU-T H.273."""
 
 FOLDER_RATE = 25
 """Frames a second of a folder of pictures, which says none (VidTIMIT's are 25)."""
@@ -94,20 +93,32 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
             stream = film.streams.video[0]
             if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
                 raise UnreadableVideo(f"its frames have more than {MAX_PIXELS:,} pixels")
-            length = _length(film, stream)
-            if path.stat().st_size > LARGE and length:
+            size, length = path.stat().st_size, packets.length(film, stream)
+            if table := packets.Table.of(film, stream, size):
+                seconds = table.seconds()
+                places = wanted_places(seconds, settings)
+                if table.unread(places) > packets.WORTH_SEEKING:
+                    frames = _frames(packets.jumped(path, table, places), settings)
+                    return Clip(path, len(seconds), seconds[-1], len(places), frames)
+            elif size > packets.LARGE and length:
                 times = wanted_times(length, settings)
-                frames = _sought(path, times, settings)
+                frames = _frames(packets.sought(path, times), settings)
                 return Clip(path, stream.frames, length, len(times), frames)
-            promised, index = stream.frames, _Index.of(film, stream)
+            promised, index = stream.frames, packets.Index.of(film, stream)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(_reason(error)) from None
     if not index.shown:
         raise UnreadableVideo("it holds no frame")
-    places = wanted_places(index.seconds(), settings)
-    frames = _decoded(path, index, places, settings)
+    seconds = index.seconds()
+    places = wanted_places(seconds, settings)
+    frames = _frames(packets.read_through(path, index, places), settings)
     cut = max(0, promised - index.packets)
-    return Clip(path, len(index.shown), index.seconds()[-1], len(places), frames, cut=cut)
+    return Clip(path, len(seconds), seconds[-1], len(places), frames, cut=cut)
+
+
+def _frames(shown: Iterator[packets.Shown], settings: Frames) -> Iterator[Frame]:
+    for frame, number, seconds in shown:
+        yield Frame(_picture(frame, settings), number, seconds)
 
 
 # --------------------------------------------------------------------------------- choice
@@ -146,150 +157,40 @@ def _nearest(seconds: Sequence[float], time: float) -> int:
     return after if seconds[after] - time < time - seconds[after - 1] else after - 1
 
 
-# ------------------------------------------------------------------------------- decoding
-
-
-@dataclass(frozen=True)
-class _Index:
-    """The packets of a film in the order of decoding, learnt without decoding.
-
-    pts: when each is shown, in units of `unit` seconds. keys: places of those that begin a group.
-    shown: places of the packets in the order of showing. packets: also those not to be shown.
-    """
-
-    pts: list[int]
-    keys: list[int]
-    shown: list[int]
-    unit: Fraction
-    packets: int
-
-    @classmethod
-    def of(cls, film: Any, stream: Any) -> "_Index":
-        import av
-
-        pts: list[int] = []
-        keys: list[int] = []
-        packets = 0
-        try:
-            for packet in film.demux(stream):
-                time = packet.pts if packet.pts is not None else packet.dts
-                packets += packet.size > 0
-                if packet.size == 0 or packet.is_discard:
-                    continue
-                if packet.is_keyframe or not pts:
-                    keys.append(len(pts))
-                pts.append(time if time is not None else (pts[-1] + 1 if pts else 0))
-        except (av.FFmpegError, OSError):
-            pass  # cut off here: the frames up to it are sound
-        shown = sorted(range(len(pts)), key=lambda place: pts[place])
-        return cls(pts, keys, shown, stream.time_base or Fraction(1, FOLDER_RATE), packets)
-
-    def seconds(self) -> list[float]:
-        """When each frame is shown, in that order, from 0."""
-        first = self.pts[self.shown[0]]
-        return [float((self.pts[place] - first) * self.unit) for place in self.shown]
-
-    def needed(self, targets: set[int]) -> list[tuple[int, int]]:
-        """Ranges of packets (first, after the last) that must be decoded for the target packets."""
-        ranges: list[tuple[int, int]] = []
-        ends = [*self.keys[1:], len(self.pts)]
-        for group, (start, end) in enumerate(zip(self.keys, ends, strict=True)):
-            own = [place for place in range(start, end) if place in targets]
-            if not own:
-                continue
-            # A frame that is shown before the key frame of its group may need the group before.
-            leads = any(self.pts[place] < self.pts[start] for place in own)
-            begin = self.keys[group - 1] if leads and group else start
-            if ranges and ranges[-1][1] >= begin:
-                ranges[-1] = (ranges[-1][0], own[-1] + 1)
-            else:
-                ranges.append((begin, own[-1] + 1))
-        return ranges
-
-
-def _decoded(path: Path, index: _Index, places: list[int], settings: Frames) -> Iterator[Frame]:
-    """The frames at `places` of the order of showing, skipping what they do not need."""
-    import av
-
-    targets = {index.shown[place] for place in places}
-    wanted = {index.pts[index.shown[place]]: place for place in places}
-    seconds = index.seconds()
-    with av.open(str(path), metadata_errors="ignore") as film:
-        stream = film.streams.video[0]
-        decoder = stream.codec_context
-        decoder.thread_type = "AUTO"
-        ranges = iter(index.needed(targets))
-        begin, end = next(ranges, (0, 0))
-        for place, packet in enumerate(_packets(film, stream)):
-            if place < begin:
-                continue
-            decoder.skip_frame = "DEFAULT" if place in targets else "NONREF"
-            frames = _decode(decoder, packet)
-            done = place + 1 == end
-            if done:
-                frames += _decode(decoder, None)
-            for frame in frames:
-                if (number := wanted.pop(frame.pts, None)) is not None:
-                    yield Frame(_picture(frame, settings), number, seconds[number])
-            if done:
-                decoder.flush_buffers()
-                begin, end = next(ranges, (0, 0))
-                if end == 0:
-                    return
-
-
-def _packets(film: Any, stream: Any) -> Iterator[Any]:
-    import av
-
-    try:
-        for packet in film.demux(stream):
-            if packet.size and not packet.is_discard:
-                yield packet
-    except (av.FFmpegError, OSError):
-        return
-
-
-def _decode(decoder: Any, packet: Any) -> list[Any]:
-    """Frames that come out; a damaged packet gives none, and those after it may be sound."""
-    import av
-
-    try:
-        return [frame for frame in decoder.decode(packet) if not frame.is_corrupt]
-    except av.FFmpegError:
-        return []
-
-
-def _sought(path: Path, times: list[float], settings: Frames) -> Iterator[Frame]:
-    """The frames that are shown at `times`, from the key frame before each."""
-    import av
-
-    with av.open(str(path), metadata_errors="ignore") as film:
-        stream = film.streams.video[0]
-        stream.codec_context.thread_type = "AUTO"
-        unit, first = stream.time_base or Fraction(1, FOLDER_RATE), stream.start_time or 0
-        rate = stream.average_rate or Fraction(FOLDER_RATE)
-        for time in times:
-            target = first + int(time / unit)
-            try:
-                film.seek(target, stream=stream)
-                for frame in film.decode(stream):
-                    lasts = frame.duration or int(1 / rate / unit)
-                    if frame.pts is not None and frame.pts + lasts > target:
-                        shown = float((frame.pts - first) * unit)
-                        yield Frame(_picture(frame, settings), round(shown * rate), shown)
-                        break
-            except av.FFmpegError:
-                continue
+# ------------------------------------------------------------------------------- pictures
 
 
 def _picture(frame: Any, settings: Frames) -> np.ndarray:
-    """A decoded frame as upright RGB, resized where that is wanted."""
+    """A decoded frame as upright RGB of BT.709, resized where that is wanted."""
     width, height = frame.width, frame.height
     factor = by_width(width) if settings.resize == "by_width" else 1.0
     size = {"width": round(width * factor), "height": round(height * factor)}
-    image = frame.reformat(format="rgb24", **(size if factor != 1 else {})).to_ndarray()
+    size = size if factor != 1 else {}
+    image = (
+        to_sdr(frame, **size) if frame.color_trc in HDR else frame.reformat(format="rgb24", **size)
+    )
     turns = round((frame.rotation or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    pixels = image.to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def to_sdr(frame: Any, **size: int) -> Any:
+    """A frame of HDR10 (PQ) or HLG as the SDR that other clips are: RGB, BT.709.
+
+    By libswscale: the diffuse white of both (203 cd/m2, ITU-R BT.2408) becomes white, BT.2020's
+    colours those of BT.709; what is brighter or outside is clipped, without a shoulder.
+    """
+    from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+
+    if frame.color_primaries not in set(ColorPrimaries) - {ColorPrimaries.UNSPECIFIED}:
+        frame.color_primaries = ColorPrimaries.BT2020  # PQ and HLG are defined with it
+    return VideoReformatter().reformat(
+        frame,
+        format="rgb24",
+        dst_color_trc=ColorTrc.BT709,
+        dst_color_primaries=ColorPrimaries.BT709,
+        **size,
+    )
 
 
 def by_width(width: int) -> float:
@@ -299,13 +200,6 @@ def by_width(width: int) -> float:
     if width <= 1000:
         return 1.0
     return 0.5 if width <= 1900 else 0.33
-
-
-def _length(film: Any, stream: Any) -> float:
-    """Seconds, as the file says, or 0."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return film.duration / 1_000_000 if film.duration else 0.0
 
 
 # --------------------------------------------------------------------------------- folders

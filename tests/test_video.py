@@ -1,5 +1,6 @@
 """faces/video.py: the frames that are asked for, exactly, and no damaged one among them."""
 
+import dataclasses
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faces import video
+from faces import packets
 from faces.video import UnreadableVideo, by_width, open_clip, wanted_places
 from flags import Frames
 
@@ -78,6 +79,82 @@ def test_frames_are_those_of_decoding_everything(tmp_path, name, wanted):
         assert frame.timestamp == pytest.approx(frame.index / 25, abs=0.002)
 
 
+@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("wanted", [Frames(count=3), Frames(every=9), Frames(count=45)], ids=str)
+def test_jumping_about_gives_the_very_same_frames(tmp_path, monkeypatch, name, wanted):
+    options = dict(FILMS[name])
+    path = write_film(tmp_path / f"film{options.pop('suffix', '.mp4')}", **options)
+    read = list(open_clip(path, wanted))
+    jumps = []
+    real = packets.jumped
+    monkeypatch.setattr(packets, "jumped", lambda *given: jumps.append(1) or real(*given))
+    monkeypatch.setattr(packets, "read_through", None)
+    monkeypatch.setattr(packets, "WORTH_SEEKING", -1)
+    if path.suffix != ".mp4":
+        monkeypatch.undo()  # it has no table: read through, as before
+    clip = open_clip(path, wanted)
+    frames = list(clip)
+    assert bool(jumps) == (path.suffix == ".mp4") and clip.missing == 0
+    assert [(f.index, f.timestamp) for f in frames] == [(f.index, f.timestamp) for f in read]
+    for frame, other in zip(frames, read, strict=True):
+        assert np.array_equal(frame.image, other.image)
+
+
+HDR = {"smpte2084": 16, "arib-std-b67": 18}
+
+
+@pytest.mark.parametrize("name", HDR)
+def test_hdr_comes_as_sdr(tmp_path, name):
+    """A grey wall of about a tenth and of all of the diffuse white, as both curves write it."""
+    white = {"smpte2084": (0.38, 0.58), "arib-std-b67": (0.28, 0.75)}[name]  # BT.2408, table 1
+    path = tmp_path / "hdr.mp4"
+    with av.open(str(path), "w") as film:
+        params = f"colorprim=bt2020:transfer={name}:colormatrix=bt2020nc:range=tv"
+        options = {"x264-params": params, "qp": "1"}
+        stream = film.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        stream.codec_context.color_trc = HDR[name]
+        for code in white:
+            frame = av.VideoFrame(64, 48, "yuv420p10le")
+            for number, plane in enumerate(frame.planes):
+                level = 64 + round(876 * code) if number == 0 else 512
+                plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
+            frame.color_trc = HDR[name]
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    tenth, whole = (frame.image[20, 20].astype(int) for frame in open_clip(path, Frames()))
+    plain = [image[20, 20].astype(int) for image in all_frames(path)]
+    assert whole.min() >= 220 and whole.max() - whole.min() <= 3
+    assert whole.min() - plain[1].max() > 30, "as washed out as without the conversion"
+    linear = (np.array([tenth.mean(), whole.mean()]) / 255) ** 2.4  # as BT.1886 shows them
+    assert 0.05 < linear[0] / linear[1] < 0.2
+
+
+def test_a_table_that_is_wrong_is_not_believed(tmp_path, monkeypatch):
+    path = write_film(tmp_path / "film.mp4", g="12")
+    read = list(open_clip(path, Frames(count=7)))
+    true = packets.Table.of
+
+    def shifted(*given):
+        return dataclasses.replace(true(*given), first=7)
+
+    monkeypatch.setattr(packets.Table, "of", shifted)
+    monkeypatch.setattr(packets, "WORTH_SEEKING", -1)
+    clip = open_clip(path, Frames(count=7))
+    frames = list(clip)
+    assert clip.missing == 0 and [f.index for f in frames] == [f.index for f in read]
+    assert all(np.array_equal(f.image, r.image) for f, r in zip(frames, read, strict=True))
+
+
+def test_a_film_whose_rate_varies_has_no_table(tmp_path):
+    times = [2 * n for n in range(50)] + [100 + 90 * n for n in range(10)]
+    for name, given in (("varies.mp4", times), ("even.mp4", None)):
+        path = write_film(tmp_path / name, times=given)
+        with av.open(str(path)) as film:
+            table = packets.Table.of(film, film.streams.video[0], path.stat().st_size)
+        assert (table is None) == (given is not None)
+
+
 def test_frames_are_spread_over_the_whole_time(tmp_path):
     indices = [f.index for f in open_clip(write_film(tmp_path / "a.mp4"), Frames(count=6))]
     assert indices == [5, 15, 25, 35, 45, 55] or np.abs(np.diff(indices) - 10).max() <= 1
@@ -116,10 +193,13 @@ def test_places_are_rising_inside_and_as_many_as_asked(gaps, count, every, rate)
         assert wanted_places(seconds, Frames(count=count)) == list(range(len(seconds)))
 
 
-def test_a_large_film_is_sought_and_gives_nearly_the_same(tmp_path, monkeypatch):
-    path = write_film(tmp_path / "film.mp4", count=100, g="10")
+@pytest.mark.parametrize("film", ["film.mkv", "film.avi", "film.ts"])
+@pytest.mark.parametrize("group", ["10", "250"])
+def test_a_large_film_is_sought_and_gives_nearly_the_same(tmp_path, monkeypatch, film, group):
+    path = write_film(tmp_path / film, count=100, g=group, bf="0")
     read = [frame.index for frame in open_clip(path, Frames(count=8))]
-    monkeypatch.setattr(video, "LARGE", 10)
+    assert packets.LARGE > 10 * path.stat().st_size
+    monkeypatch.setattr(packets, "LARGE", 10)
     frames = list(open_clip(path, Frames(count=8)))
     whole = all_frames(path)
     assert len(frames) == 8
