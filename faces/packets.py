@@ -296,8 +296,8 @@ def sought(path: Path, times: list[float]) -> Iterator[Shown]:
         stream = film.streams.video[0]
         stream.codec_context.thread_type = "AUTO"
         unit, rate = stream.time_base or 1 / RATE, stream.average_rate or RATE
-        frames = film.decode(stream)
-        frame = next(frames, None)
+        frames: Iterator[Any] = film.decode(stream)
+        frame: Any = next(frames, None)
         if frame is None or frame.pts is None:
             return
         first = frame.pts
