@@ -1,8 +1,12 @@
 """Aberdeen: 687 colour photographs of about 90 people, all real.
 
-Obtained as Aberdeen.zip on pics.stir.ac.uk (Psychological Image Collection at Stirling), for
-research; unpacked it is one folder of photographs. Traps: whom a photograph shows is read from the
-letters (or digits) that its name begins with; a name without them is a person of its own.
+Obtained as Aberdeen.zip on pics.stir.ac.uk (Psychological Image Collection at Stirling, 2D face
+sets), free for research by that page's terms, which also say how to cite it.
+
+    aberdeen/*.jpg    one folder of photographs, as it is unpacked
+
+Traps: whom a photograph shows is read from the letters (or digits) that its name begins with; a
+name without them is a person of its own.
 """
 
 import pandas as pd

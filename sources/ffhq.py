@@ -1,8 +1,9 @@
 """FFHQ photographs and "1 Million Fake Faces" by StyleGAN, or any two folders of such.
 
 FFHQ is obtained on github.com/NVlabs/ffhq-dataset (each photo under its own Creative Commons
-licence, partly non-commercial), the fakes on Kaggle (1 Million Fake Faces). Karras, Laine & Aila, A
-Style-Based Generator Architecture for Generative Adversarial Networks, CVPR 2019.
+licence, partly non-commercial), the fakes on kaggle.com (1 Million Fake Faces; licence as its page
+says). Karras, Laine & Aila, A Style-Based Generator Architecture for Generative Adversarial
+Networks, CVPR 2019.
 
     real/*.png    fake/*.jpg     nested as you like
 

@@ -6,6 +6,9 @@ r"""Any folder of your own: real/ and fake/ in it, nested as you like, with phot
 
     mine/real/anna_01/0001.jpg     mine/Fake/faceswap/ben.mp4     mine/train/fake/cleo.png
 
+Obtained by yourself: its licence, its citation, and whether the people on it agreed, are yours to
+know; other people's collections mostly have a source of their own here.
+
 A folder called real or fake (in any case) says the label of all below it; a medium below none of
 them, or below both, is left out by name. --folder.label labels everything. Traps: without a pattern
 nobody knows who is on the pictures, and one person may stand on two sides of a split. Name the

@@ -1,7 +1,8 @@
 """MUCT: 3,755 photographs of 276 people by five cameras in changing light, all real.
 
-Obtained on github.com/StephenMilborrow/muct (muct-a-jpg-v1.tar.gz to muct-e), for academic use.
-Milborrow, Morkel & Nicolls, The MUCT Landmarked Face Database, PRASA 2010.
+Obtained on github.com/StephenMilborrow/muct (muct-a-jpg-v1.tar.gz to muct-e), for academic use; its
+terms are on milbo.org/muct. Milborrow, Morkel & Nicolls, The MUCT Landmarked Face Database,
+PRASA 2010.
 
     jpg/i000qa-fn.jpg    person 000, light and camera, female or male, with or without glasses
 

@@ -1,7 +1,8 @@
 """UADFV: 49 clips from YouTube and a face swap of each, made with FakeApp.
 
-Obtained from its authors. Yang, Li & Lyu, Exposing Deep Fakes Using Inconsistent Head
-Poses, ICASSP 2019.
+Obtained by its authors' form, linked as UADFV under Datasets on github.com/SCLBD/DeepfakeBench; no
+licence is published: for research, as the authors allow it to you. Yang, Li & Lyu, Exposing Deep
+Fakes Using Inconsistent Head Poses, ICASSP 2019.
 
     real/0000.mp4
     fake/0000_fake.mp4

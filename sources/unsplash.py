@@ -1,8 +1,8 @@
 """Photographs of faces from Unsplash, as `python -m fetch.unsplash` downloaded them, all real.
 
-Searched for and downloaded with a free key of unsplash.com/developers; Unsplash License, and the
-terms of its API: read them before you train on the photos. The CSV of the download names each
-photographer.
+Obtained with a free key of unsplash.com/developers; Unsplash License, and the terms of its API:
+read them before you train on the photos. There is no paper to cite; the CSV of the download names
+each photographer, to be credited.
 
     links.csv, ID.jpg ...
 
