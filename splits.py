@@ -26,6 +26,9 @@ LINKS = (
 """Rows that carry one name in any column of a group stay together: one person, one clip, a fake
 and its original (or the person whose face was put on another), faces of one picture."""
 
+EVERYWHERE = ("near_duplicate_group", *PATHS)
+"""Columns whose names mean the same in every source: a hash, a file. The others are scoped."""
+
 UNSAFE, WITHIN_PERSON = "unsafe_split", "within_person"
 """Column and value that say: persons stand in train and in val, on purpose."""
 
@@ -285,9 +288,14 @@ def leaks(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     return shared(names_of(first), names_of(second))
 
 
+def unsafe_split(rows: pd.DataFrame) -> str:
+    """WITHIN_PERSON where the rows say that their train and val share persons, else empty."""
+    return WITHIN_PERSON if UNSAFE in rows and (rows[UNSAFE] == WITHIN_PERSON).any() else ""
+
+
 def leaks_and_unsafe(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     """What each two splits share, and notes; of train and val it is a note where UNSAFE says so."""
-    unsafe = UNSAFE in rows and bool((rows[UNSAFE] == WITHIN_PERSON).any())
+    unsafe = bool(unsafe_split(rows))
     present = [name for name in SPLITS if (rows["split"] == name).any()]
     sides = {name: names_of(rows[rows["split"] == name]) for name in present}
     leaking: list[str] = []
@@ -331,7 +339,7 @@ def _names(rows: pd.DataFrame, column: str) -> list[str]:
     if column not in rows:
         return []
     names = rows[column].tolist()
-    if column in PATHS:
+    if column in EVERYWHERE:
         return names
     sources = rows["source"].tolist()
     return [f"{source}/{name}" if name else "" for source, name in zip(sources, names, strict=True)]

@@ -159,6 +159,18 @@ def test_a_whole_official_split_stays_as_it_is():
         splits.assign(table(identity=[*"abc"]), "official", SHARES, 1)
 
 
+def test_a_look_links_rows_of_all_sources_and_a_name_those_of_one():
+    rows = table(
+        source=["x", "y", "x", "y"],
+        identity=["", "", "a", "a"],
+        near_duplicate_group=["00ff", "00ff", "", ""],
+    )
+    group = splits.groups(rows)
+    assert group[0] == group[1] and len(set(group)) == 3
+    leaking = splits.leaks(rows[::2], rows[1::2])
+    assert len(leaking) == 1 and "near duplicate group" in leaking[0]
+
+
 def test_nobody_knows_the_people():
     _, notes = splits.assign(table(path=[f"/s/{i}" for i in range(10)]), "ratio", SHARES, 1)
     assert "no row says who it shows" in notes[0]
