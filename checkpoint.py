@@ -332,6 +332,7 @@ def describe(path: Path) -> str:
         f" Faces          : {_crop_sentence(crop)}",
         f" Trained on     : {state['data']['train']}",
         f" Validated on   : {state['data']['valid']}",
+        *([f" WARNING        : {splits.UNSAFE_NOTE}"] if state["data"].get(splits.UNSAFE) else []),
         f" Epoch          : {state['epoch']}, best so far {best['epoch']} "
         f"(validation loss {best['valid_loss']:.5f})",
         f" Threshold      : {limits['threshold']:.4f}; inconclusive between "

@@ -40,7 +40,7 @@ from report import compare, cross, page, pictures, result, subgroups, tracking
 from report.layers import layer_table
 from report.result import Result, Tested
 from settings import dump, parse
-from splits import UNSAFE
+from splits import UNSAFE, UNSAFE_NOTE
 from testing.rows import Collection, to_explain, to_test
 from utils import UserError
 
@@ -269,8 +269,14 @@ class Tester:
                 again + (" --cam" if config.cam else ""),
                 f"python metrics.py {out / 'scores.csv'}",
             ),
-            notes=tuple(note for note in collection.notes if UNSAFE in note),
+            notes=self.unsafe_notes(collection),
         )
+
+    def unsafe_notes(self, collection: Collection) -> tuple[str, ...]:
+        """What a reader must know of splits that share persons: the checkpoint's, the rows'."""
+        chosen = (UNSAFE_NOTE,) if self.state["data"].get(UNSAFE) else ()
+        said = [n for n in collection.notes if UNSAFE in n and not (chosen and UNSAFE_NOTE in n)]
+        return (*chosen, *said)
 
 
 if __name__ == "__main__":

@@ -383,6 +383,7 @@ class Trainer:
                 "train": "random pictures" if config.tmp_data else config.data.train,
                 "valid": self.rows.valid_name,
                 "rows": self.rows_hash,
+                "unsafe_split": self.rows.unsafe_split,
             },
             "training": training_state(step, self.optimizer, self.schedule, progress, randoms),
             "versions": checkpoint.versions(),

@@ -36,6 +36,11 @@ class Rows:
     random: bool = False
     """Whether the validation was split off at random."""
 
+    @property
+    def unsafe_split(self) -> str:
+        """What the manifest says of a validation that shares persons with training on purpose."""
+        return splits.unsafe_split(self.train)
+
 
 def read_rows(config: Config) -> Rows:
     """The rows of data.train and of what validates it; data.test is never read.
