@@ -55,9 +55,11 @@ def main(argv: list[str]) -> int:
     found = search(media, config, out)
     faces, without = face_rows(media, found)
     left_out += without
+    listed = out / "left_out.csv"
+    write_failures(listed, left_out, out.absolute())  # there too where the run ends here
     check_share(left_out, len(media), config.max_bad, "max_bad")
     if len(faces) == 0:
-        raise UserError(f"{argv[0]}: no face was found in {len(media)} files")
+        raise UserError(f"{argv[0]}: no face was found in {len(media)} files; {listed} says why")
     faces = duplicates.with_near_duplicates(faces, config.near_duplicates, cores())
     faces, of_split = splits.with_splits(faces, rule_for(faces, config.split), config.seed)
     faces, dropped, of_balance = balance(faces, config.balance.how, config.seed)
@@ -74,7 +76,7 @@ def main(argv: list[str]) -> int:
             manifest.write(out / f"{name}.csv", rows[rows["split"] == name])
     utils.write_atomic(out / "prepare.yaml", dump(config))
     save_classes(rows, out / "classes.png")
-    write_failures(out / "left_out.csv", left_out, out.absolute())
+    write_failures(listed, left_out, out.absolute())
     print(summary(media, found, rows, left_out, notes, out))
     return 0
 

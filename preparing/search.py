@@ -210,11 +210,10 @@ def work(
 def _searched_one(path: str, kind: str, config: Prepare, folder: Path) -> Found | FoundClip:
     face = config.face
     if kind == "photo":
-        home = folder / recipe_key(face)
-        known = known_picture(path, home)  # another of this content may have been searched by now
-        return known or search_picture(
-            path, detector(face.model_dump_json(), config.device), face, home
-        )
+        if known := _known(path, kind, config, folder):
+            return known  # another of the same content was searched by now
+        detect = detector(face.model_dump_json(), config.device)
+        return search_picture(path, detect, face, folder / recipe_key(face))
     detect_size = min(face.detect_size, config.frames.detect_size)
     of_frames = face.model_copy(update={"select": "all", "detect_size": detect_size})
     detect = detector(of_frames.model_dump_json(), config.device)
