@@ -71,6 +71,8 @@ class Thresholds:
     """What was scored: single faces, or whole videos (`video`)."""
     temperature: float = 1.0
     """What logits are divided by before they are read as probabilities; 1: not calibrated."""
+    calibration: str = "not fitted"
+    """How the temperature came about, or why there is none."""
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Thresholds":
@@ -232,18 +234,24 @@ def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5) ->
 def fit_thresholds(
     labels: np.ndarray, scores: np.ndarray, data: str, unit: str = "face"
 ) -> Thresholds:
-    """Fit the thresholds on validation scores of faces or videos; NaN where a class is missing."""
+    """Thresholds and temperature of validation scores of faces or videos; NaN, and 1, where a
+    class is missing. The thresholds are of scores as they are, before the temperature.
+    """
     fakes, reals = scores[labels == FAKE], scores[labels == REAL]
     if len(fakes) == 0 or len(reals) == 0:
-        return replace(NO_THRESHOLDS, data=data, unit=unit)
+        alone = "not fitted: it takes reals and fakes"
+        return replace(NO_THRESHOLDS, data=data, unit=unit, calibration=alone)
     fake, falling, _ = curves.ranked(labels, scores)
     curve = curves.cumulated(fake, falling, np.ones(len(falling)))
+    temperature, calibration = curves.fit_temperature(labels, scores)
     return Thresholds(
         threshold=float(curves.equal_error(*curve)[1]),
         t_low=float(np.quantile(fakes, 0.05)),
         t_high=float(np.quantile(reals, 0.95)),
         data=data,
         unit=unit,
+        temperature=temperature,
+        calibration=calibration,
     )
 
 
@@ -310,7 +318,7 @@ def block(summary: Summary, heading: str = "Test result") -> str:
     """The console block of a test: the four figures of old first, then what the field needs."""
     lines = [f"[+] {heading}"]
     for key, (name, _) in NAMES.items():
-        lines.append(f" {name:<17} : {show(summary.values[key]):<10}{_interval(summary, key)}")
+        lines.append(f" {name:<17} : {show(summary.values[key]):<10}{interval(summary, key)}")
     tn, fp, fn, tp = (summary.confusion[key] for key in ("tn", "fp", "fn", "tp"))
     lines += [
         f" Confusion         : real called real {tn}, real called fake {fp}, "
@@ -330,7 +338,8 @@ def show(value: float) -> str:
     return "undefined" if np.isnan(value) else f"{value:.8f}"
 
 
-def _interval(summary: Summary, key: str) -> str:
+def interval(summary: Summary, key: str) -> str:
+    """A metric's interval as text, or why there is none."""
     if not summary.intervals:
         return ""
     low, high = summary.intervals[key]
@@ -345,7 +354,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("scores", help="scores.csv or video_scores.csv as test.py writes it")
     parser.add_argument("--threshold", type=float, default=0.5, help="called fake from here on")
     parser.add_argument("--bootstrap", type=int, default=2000, help="resamples; 0: no intervals")
-    parser.add_argument("--rule", help="judge videos: mean, median, trimmed, top_third or dfdc")
+    named = "mean, median, trimmed, top_third, dfdc or highest_frame"
+    parser.add_argument("--rule", help=f"judge videos: {named}")
     given = parser.parse_args(argv)
     if not 0 <= given.threshold <= 1:
         parser.error(f"--threshold {given.threshold:g}: give a score, 0 to 1")

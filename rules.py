@@ -57,12 +57,18 @@ def dfdc(scores: np.ndarray) -> float:
     return float((real if len(real) > 0.9 * len(scores) else scores).mean())
 
 
+def highest_frame(scores: np.ndarray) -> float:
+    """Mean over frames, of each frame's highest face (Shiohara & Yamasaki 2022): see of_video."""
+    return mean(scores)
+
+
 RULES: dict[str, Callable[[np.ndarray], float]] = {
     "mean": mean,
     "median": median,
     "trimmed": trimmed,
     "top_third": top_third,
     "dfdc": dfdc,
+    "highest_frame": highest_frame,
 }
 """Rule -> what it makes of a track's scores: [n] of at least one, rising, 0..1."""
 
@@ -74,8 +80,17 @@ def of_track(scores: np.ndarray, rule: str) -> float:
     return RULES[rule](np.sort(scores))
 
 
-def of_video(tracks: Iterable[np.ndarray], rule: str) -> tuple[float, int]:
-    """The highest of the tracks' scores, and how many tracks gave one; NoScore where none did."""
+def of_video(
+    tracks: Iterable[np.ndarray], rule: str, frames: Iterable[np.ndarray] | None = None
+) -> tuple[float, int]:
+    """The highest of the tracks' scores, and how many tracks gave one; NoScore where none did.
+
+    frames: of each track the frames of its faces, [n], numbers or text. `highest_frame` needs
+    them where there are several tracks: it looks for the highest face of a frame among them all.
+    """
+    tracks = list(tracks)
+    if rule == "highest_frame" and len(tracks) > 1:
+        return of_track(_highest(tracks, frames), rule), len(tracks)
     values, reason = [], "no faces"
     for scores in sorted(tracks, key=len):
         try:
@@ -85,6 +100,14 @@ def of_video(tracks: Iterable[np.ndarray], rule: str) -> tuple[float, int]:
     if not values:
         raise NoScore(reason)
     return max(values), len(values)
+
+
+def _highest(tracks: list[np.ndarray], frames: Iterable[np.ndarray] | None) -> np.ndarray:
+    """The highest score of each frame."""
+    numbers = np.concatenate([np.asarray(own).astype(str) for own in frames or [np.array([""])]])
+    if (numbers == "").any():
+        raise NoScore("several tracks and no frame number, which highest_frame needs")
+    return pd.Series(np.concatenate(tracks)).groupby(numbers).max().to_numpy()
 
 
 # --------------------------------------------------------------------------------- videos
@@ -99,24 +122,29 @@ def to_videos(frame: pd.DataFrame, rule: str) -> tuple[pd.DataFrame, list[Failur
     for the rule), then the table's others, with the one name that the rows of a video agree on.
     """
     named = frame[_text(frame, "video") != ""]
-    source, video, track = (_text(named, column) for column in ("source", "video", "track"))
+    source, video, track, frames = (
+        _text(named, column) for column in ("source", "video", "track", "frame")
+    )
     code, _ = pd.factorize(source + "\x1f" + video)  # 0, 1, ... in the order of the table
     of_each = pd.DataFrame({"video": video, "label": named["label"], "frames": 1}).groupby(code)
     videos = of_each.agg({"video": "first", "label": "max", "frames": "sum"})
     tracks: list[list[np.ndarray]] = [[] for _ in range(len(videos))]
-    for (which, _), own in named["score"].groupby([code, track]):
-        tracks[which].append(own.to_numpy(float))
+    numbers: list[list[np.ndarray]] = [[] for _ in range(len(videos))]
+    faces = pd.DataFrame({"score": named["score"], "frame": frames})
+    for (which, _), own in faces.groupby([code, track]):
+        tracks[which].append(own["score"].to_numpy(float))
+        numbers[which].append(own["frame"].to_numpy(str))
     scored, failures = {}, []
     for which, own in enumerate(tracks):
         try:
-            score, count = of_video(own, rule)
+            score, count = of_video(own, rule, numbers[which])
             scored[which] = (score, count, len(own) - count)
         except NoScore as none:
             first = int(np.argmax(code == which))
             name = f"{source.iloc[first]}/{video.iloc[first]}".removeprefix("/")
             failures.append(Failure(name, NO_SCORE, f"video: {none}"))
-    numbers = ["score", "tracks", "tracks_left_out"]
-    videos = videos.join(pd.DataFrame.from_dict(scored, "index", columns=numbers), how="right")
+    found = pd.DataFrame.from_dict(scored, "index", columns=["score", "tracks", "tracks_left_out"])
+    videos = videos.join(found, how="right")
     for column in frame.columns.difference([*OF_A_FACE, "video"], sort=False):
         videos[column] = _agreed(named[column], code).reindex(videos.index, fill_value="")
     return videos.reset_index(drop=True), failures

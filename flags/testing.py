@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, model_validator
 
 from settings import NumberOrText, OptionalText, PathText, Section, described
 
-Rule = Literal["mean", "median", "trimmed", "top_third", "dfdc"]
+Rule = Literal["mean", "median", "trimmed", "top_third", "dfdc", "highest_frame"]
 """The names in rules.RULES."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+import curves
 import metrics
 import rules
 from failures import SHOWN, Failure
@@ -16,10 +17,14 @@ from utils import UserError
 BESIDE = ("auc", "accuracy", "eer")
 """The metrics of the table of rules."""
 
+CALIBRATED = ("ece", "brier", "log_loss")
+"""The metrics that a temperature changes."""
+
 
 @dataclass(frozen=True)
 class Level:
-    """Numbers at 0.5 with their intervals, and values at the threshold stored in the checkpoint.
+    """Numbers at 0.5 with their intervals, the same at the threshold stored in the checkpoint, and
+    those of the scores as its temperature makes them; None where nothing is stored.
 
     frame: the table of faces or videos that they were computed from.
     """
@@ -27,7 +32,13 @@ class Level:
     frame: pd.DataFrame
     summary: Summary
     thresholds: Thresholds
-    at_stored: dict[str, float]
+    stored: Summary | None = None
+    tempered: Summary | None = None
+
+    @property
+    def at_stored(self) -> dict[str, float]:
+        """Values at the stored threshold."""
+        return self.stored.values if self.stored else {}
 
     @property
     def labels(self) -> np.ndarray:
@@ -55,11 +66,16 @@ class Videos:
 def judged(frame: pd.DataFrame, thresholds: Thresholds, resamples: int, unit: str) -> Level:
     """The numbers of a table of `unit`: faces or videos."""
     summary = metrics.summarise(frame, metrics.THRESHOLD, resamples, unit)
-    level = Level(frame, summary, thresholds, {})
-    if not np.isfinite(thresholds.threshold):
-        return level
-    at_stored = metrics.evaluate(level.labels, level.scores, thresholds.threshold)
-    return replace(level, at_stored=at_stored)
+    level = Level(frame, summary, thresholds)
+    if len(frame) and np.isfinite(thresholds.threshold):
+        stored = metrics.summarise(frame, thresholds.threshold, resamples, unit)
+        level = replace(level, stored=stored)
+    if len(frame) and thresholds.temperature != 1:
+        scores = curves.tempered(level.scores, thresholds.temperature)
+        changed = frame.assign(score=scores)
+        tempered = metrics.summarise(changed, metrics.THRESHOLD, resamples, unit)
+        level = replace(level, tempered=tempered)
+    return level
 
 
 def of_videos(
@@ -79,15 +95,33 @@ def of_videos(
 
 def stored_block(level: Level) -> str:
     """The console's lines about the validation's threshold."""
-    limits, values = level.thresholds, level.at_stored
-    if not values and level.summary.unit == "videos":
-        return " No threshold of videos is stored: those of faces do not fit them"
-    if not values:
+    limits, stored = level.thresholds, level.stored
+    if not np.isfinite(limits.threshold):
+        if level.summary.unit == "videos":
+            return " No threshold of videos is stored: those of faces do not fit them"
         return f" No threshold is stored ({limits.data}): it needs reals and fakes"
+    if stored is None:
+        return f" Nothing to judge at the threshold {limits.threshold:.4f}, from {limits.data}"
     lines = [f" At the threshold {limits.threshold:.4f}, from {limits.data}:"]
     for key in metrics.AT_THRESHOLD:
-        lines.append(f"   {metrics.NAMES[key][0]:<15} : {metrics.show(values[key])}")
-    return "\n".join(lines)
+        text = f"{metrics.show(stored.values[key]):<10}{metrics.interval(stored, key)}"
+        lines.append(f"   {metrics.NAMES[key][0]:<15} : {text}".rstrip())
+    return "\n".join([*lines, "\n" + tables.console(calibration(level))])
+
+
+def calibration(level: Level) -> Table:
+    """What the scores are worth as probabilities, before and after the stored temperature."""
+    limits = level.thresholds
+    said = f"Temperature {limits.temperature:.4g}, {limits.calibration}; validation: {limits.data}."
+    rows: list[tuple[tables.Cell, ...]] = [
+        (name, *(tables.of(summary, key) for key in CALIBRATED))
+        for name, summary in (
+            ("as they are", level.summary),
+            (f"at temperature {limits.temperature:.3f}", level.tempered),
+        )
+        if summary
+    ]
+    return Table({"scores": "Scores", **tables.named(CALIBRATED)}, rows, "Calibration", (said,))
 
 
 def videos_block(videos: Videos, faces: int) -> str:

@@ -7,6 +7,7 @@ Other pages share its look: write(path, "compare.html.jinja", page) fills a temp
 
 import base64
 import html
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import utils
 from report import tables
-from report.tables import Table
+from report.tables import Table, Value
 
 LIMITS = (
     "These numbers hold for these pictures. A detector finds the kinds of fakes that it was "
@@ -49,8 +50,18 @@ class Number:
     low: float | None = None
     high: float | None = None
     at_stored: float | int | None = None
-    """The same number at the threshold that is stored in the checkpoint."""
+    """The same number at the threshold that is stored in the checkpoint; `stored_low` and
+    `stored_high` are its interval."""
     meaning: str = ""
+    stored_low: float | None = None
+    stored_high: float | None = None
+
+    @property
+    def stored(self) -> Value:
+        """The number at the stored threshold with its interval."""
+        ends = (self.stored_low, self.stored_high)
+        low, high = (math.nan if end is None else end for end in ends)
+        return Value(math.nan if self.at_stored is None else self.at_stored, low, high)
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ class Videos:
     """The stored threshold of videos and where it comes from; empty: the checkpoint has none."""
     roc: str = ""
     histogram: str = ""
+    calibration: Table | None = None
     by_rule: Table | None = None
     failures: Sequence[Failure] = ()
 
@@ -143,6 +155,8 @@ class Page:
     reliability: str = ""
     bins: Table | None = None
     """The numbers of the reliability plot."""
+    calibration: Table | None = None
+    """What the scores are worth as probabilities, before and after the stored temperature."""
     videos: Videos | None = None
     subgroups: Sequence[Table] = ()
     learning_curves: str = ""

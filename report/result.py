@@ -15,7 +15,16 @@ import utils
 from failures import Failure
 from metrics import Summary, Thresholds
 from report import page, plots, subgroups, tables
-from report.levels import Level, Videos, judged, of_videos, stored_block, videos_block
+from report.levels import (
+    CALIBRATED,
+    Level,
+    Videos,
+    calibration,
+    judged,
+    of_videos,
+    stored_block,
+    videos_block,
+)
 from report.tables import Table
 
 FORMAT = 1
@@ -144,6 +153,7 @@ def write_report(
             precision_recall=plots.precision_recall(labels, values),
             reliability=plots.reliability(labels, values),
             bins=_bins(labels, values),
+            calibration=calibration(faces) if faces.stored else None,
             videos=_videos_section(result.videos, summary.n) if result.videos else None,
             subgroups=result.subgroups,
             learning_curves=plots.learning_curves(_history(tested)),
@@ -185,7 +195,11 @@ def _numbers(level: Level) -> dict[str, Any]:
         "groups": summary.groups,
         "confusion": summary.confusion,
         "stored_thresholds": vars(level.thresholds),
-        "at_stored_threshold": {k: v for k, v in level.at_stored.items() if _moves(k)},
+        "at_stored_threshold": _kept(level.at_stored, metrics.AT_THRESHOLD),
+        "at_stored_intervals": _kept(_intervals(level.stored), metrics.AT_THRESHOLD),
+        # Empty where no temperature is stored: the scores are then what `values` says.
+        "at_temperature": _kept(level.tempered.values, CALIBRATED) if level.tempered else {},
+        "at_temperature_intervals": _kept(_intervals(level.tempered), CALIBRATED),
     }
 
 
@@ -231,6 +245,7 @@ def _videos_section(videos: Videos, faces: int) -> page.Videos:
         stored=f"{limits.threshold:.3f}, from {limits.data}" if level.at_stored else "",
         roc=plots.roc(level.labels, level.scores, "video"),
         histogram=plots.histogram(level.labels, level.scores, level.summary.threshold),
+        calibration=calibration(level) if level.stored else None,
         by_rule=videos.by_rule,
         failures=[page.Failure(f.path, f.reason.removeprefix("video: ")) for f in videos.failures],
     )
@@ -250,15 +265,20 @@ def _bins(labels: np.ndarray, values: np.ndarray) -> Table:
     return Table(columns, rows)
 
 
-def _moves(key: str) -> bool:
-    return key in metrics.AT_THRESHOLD
+def _intervals(summary: Summary | None) -> dict[str, metrics.Interval]:
+    return summary.intervals if summary else {}
+
+
+def _kept(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in keys}
 
 
 def _table_row(key: str, level: Level) -> page.Number:
     name, meaning = metrics.NAMES[key]
     low, high = level.summary.intervals.get(key, (None, None))
-    stored = level.at_stored.get(key) if _moves(key) else None
-    return page.Number(name, level.summary.values[key], low, high, stored, meaning)
+    stored = _kept(level.at_stored, metrics.AT_THRESHOLD).get(key)
+    ends = _intervals(level.stored).get(key, (None, None))
+    return page.Number(name, level.summary.values[key], low, high, stored, meaning, *ends)
 
 
 def _history(tested: Tested) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ def test_the_configuration_names_the_rules():
         # 12 of 29 above .8 are more than 29 / 2.5 = 11.6, and more than 11.
         ("dfdc", [0.9] * 12 + [0.3] * 17, 0.9),
         ("dfdc", [0.9] * 12 + [0.3] * 18, (12 * 0.9 + 18 * 0.3) / 30),  # 12 of 30 are not
+        ("highest_frame", [0.1, 0.2, 0.9], 0.4),  # one track: every face is its frame's highest
         ("dfdc", [0.9] * 11, 0.9),  # 11 are too few to be sure, and the mean of all
         ("dfdc", [0.9] * 11 + [0.5], (11 * 0.9 + 0.5) / 12),
         ("dfdc", [0.1] * 19 + [0.7], 0.1),
@@ -146,3 +147,25 @@ def test_without_videos_there_are_none():
         videos, failures = rules.to_videos(rows, "mean")
         assert len(videos) == 0 and failures == []
         assert {"video", "label", "score", "frames", "tracks"} <= set(videos)
+
+
+def test_the_highest_face_of_each_frame_counts():
+    tracks = [np.array([0.2, 0.9, 0.4]), np.array([0.6, 0.1])]
+    frames = [np.array([0, 10, 20]), np.array([0, 20])]
+    # Frame 0: .6, frame 10: .9, frame 20: .4.
+    score, count = rules.of_video(tracks, "highest_frame", frames)
+    assert (score, count) == (pytest.approx((0.6 + 0.9 + 0.4) / 3), 2)
+    swapped = rules.of_video(tracks[::-1], "highest_frame", frames[::-1])
+    assert swapped == (pytest.approx(score), 2)
+    with pytest.raises(NoScore, match="no frame number, which highest_frame needs"):
+        rules.of_video(tracks, "highest_frame")
+
+
+def test_frames_of_a_table_meet_across_tracks():
+    rows = [("v", "0", 1, 0.2), ("v", "0", 1, 0.9), ("v", "1", 1, 0.6), ("w", "0", 0, 0.3)]
+    frame = table(*rows).assign(frame=["0", "1", "0", ""])
+    videos, failures = rules.to_videos(frame, "highest_frame")
+    assert videos["score"].tolist() == pytest.approx([(0.6 + 0.9) / 2, 0.3]) and not failures
+    videos, failures = rules.to_videos(frame.assign(frame=""), "highest_frame")
+    assert videos["video"].tolist() == ["w"]
+    assert [f.path for f in failures] == ["v"] and "no frame number" in failures[0].reason
