@@ -80,6 +80,7 @@ def describe_network(network: Detector, config: Config) -> dict[str, Any]:
         },
         "crop": {"faces": config.data.crop, **config.face.model_dump()},
         "rule": config.rule,
+        "tta": network.tta,
     }
 
 
@@ -202,6 +203,7 @@ def network_of(state: dict[str, Any]) -> Detector:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the weights do not fit networks/{about['name']}.py: {reason}") from None
     network.weights_from = about["weights_from"]
+    network.tta = state.get("tta", "none")  # the first versions had no other
     return network.eval()
 
 
@@ -337,6 +339,9 @@ def describe(path: Path) -> str:
         f"(validation loss {best['valid_loss']:.5f})",
         f" Threshold      : {limits['threshold']:.4f}; inconclusive between "
         f"{min(band):.4f} and {max(band):.4f} (from {limits['data']})",
+        f" Temperature    : {limits.get('temperature', 1):.4g}, "
+        f"{limits.get('calibration', 'not fitted')}; a face is scored by tta "
+        f"{state.get('tta', 'none')}",
     ]
     if last:
         figures = ", ".join(f"{k} {v:.5f}" for k, v in last.items() if k.startswith("valid_"))

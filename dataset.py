@@ -240,9 +240,16 @@ def training_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
     )
 
 
-def evaluation_set(rows: pd.DataFrame, config: Config, keep: bool = False) -> FaceDataset:
-    """Rows as they are, for validation, test and heatmaps. keep: they are read again and again."""
-    read = reader(rows, config.data) if keep else read_image
+def evaluation_set(
+    rows: pd.DataFrame,
+    config: Config,
+    keep: bool = False,
+    read: Callable[[str], np.ndarray] = read_image,
+) -> FaceDataset:
+    """Rows as they are, for validation, test and heatmaps. keep: they are read again and again.
+    read: how else a file becomes a picture of the same size.
+    """
+    read = reader(rows, config.data) if keep else read
     size, channels = config.input_size, config.model.in_channels
     return FaceDataset(rows, config.face, size, channels, config.seed, read=read)
 

@@ -47,6 +47,7 @@ TYPES: dict[str, Any] = {
     },
     "crop": {"faces": bool, "detector": str, "confidence": Real, "margin": str, "grow": Real},
     "rule": str,
+    "tta": str,
     "thresholds": {"threshold": Real, "t_low": Real, "t_high": Real, "data": str},
     "video_thresholds": {"threshold": Real, "t_low": Real, "t_high": Real, "data": str},
     "epoch": int,
@@ -57,7 +58,7 @@ TYPES: dict[str, Any] = {
 }  # fmt: skip
 """What the text of a file must be, since a stranger's may hold anything: types, (least, most)."""
 
-OPTIONAL = ("video_thresholds",)
+OPTIONAL = ("video_thresholds", "tta")
 """Keys that not every checkpoint has."""
 
 OPSET = 18
@@ -97,6 +98,10 @@ def write(path: Path, network: Detector, state: dict[str, Any], sha256: str) -> 
             lines = write_onnx(beside, network, state["input"], about)
         else:
             lines = write_safetensors(beside, state["weights"], about)
+    if state.get("tta", "none") != "none":
+        lines.append(
+            f" One view       : of a face; the checkpoint's scores are by tta {state['tta']}"
+        )
     head = [f"{path}", f" SHA-256        : {sha256_file(path)}"]
     return "\n".join([*head, f" Size           : {path.stat().st_size / 1e6:.1f} MB", *lines])
 

@@ -16,12 +16,21 @@ from batches import Batch, EpochBatches, make_loader
 from failures import NO_SCORE, Failure
 from flags import Config
 from processes import Processes
+from utils import UserError
 
 FIRST = ("path", "label", "score")
 """The first columns of scores.csv; the manifest's others follow where they are known."""
 
 OF_VIDEOS = ("video", "label", "score", "frames", "tracks", "tracks_left_out")
 """The first columns of video_scores.csv; those that all faces of each video agree on follow."""
+
+TTA = ("none", "flip", "crops10")
+"""Test-time augmentation, the names of flags.Tta: one view of a face; it and its mirror image; ten
+crops of it, of whose scores the top half is averaged (FWA: Li & Lyu 2018)."""
+
+CROPS, LEAST_CROP = 10, 0.8
+"""The crops of `crops10`: squares of so many parts of the network's crop at the least. FWA takes a
+head with margins of up to an eighth of the face on each side; ours lie inside what was cut."""
 
 LEFT_OUT = ("landmarks", "media", "media_box", "media_size")
 """Columns of a manifest that scores.csv does without."""
@@ -32,6 +41,34 @@ def fake_score(logits: torch.Tensor) -> torch.Tensor:
     logits = logits.detach().double()
     margin = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
     return torch.sigmoid(margin)
+
+
+def views(images: torch.Tensor, tta: str) -> Iterator[torch.Tensor]:
+    """What is scored of pictures [n, channels, height, width] under each `tta`, one after another.
+
+    `crops10`: the same squares of every face, drawn once, so that a face has one score wherever
+    it stands in a batch and whoever asks.
+    """
+    if tta not in TTA:
+        raise UserError(f"tta {tta!r} is a later version's: this one knows {', '.join(TTA)}")
+    if tta != "crops10":
+        yield images
+        if tta == "flip":
+            yield images.flip(-1)
+        return
+    height, width = images.shape[-2:]
+    for side, x, y in np.random.default_rng(0).uniform((LEAST_CROP, 0, 0), 1, (CROPS, 3)):
+        rows, columns = max(1, round(side * height)), max(1, round(side * width))
+        top, left = round(y * (height - rows)), round(x * (width - columns))
+        part = images[..., top : top + rows, left : left + columns].float()
+        size = (height, width)
+        yield nn.functional.interpolate(part, size, mode="bilinear", antialias=True)
+
+
+def joined_views(each: torch.Tensor, tta: str) -> torch.Tensor:
+    """Scores of all views [views, n] -> [n]: their mean; of `crops10` that of the top half."""
+    highest = each.shape[0] // 2 if tta == "crops10" else each.shape[0]
+    return each.sort(dim=0).values[-highest:].mean(dim=0)  # NaN counts as the highest, and stays
 
 
 def scoring_precision(config: Config, device: torch.device) -> tuple[torch.dtype, str]:
@@ -71,8 +108,10 @@ def score(
 
     `between` is called after each batch (a progress bar); where `stop` then says so, the rest is
     not scored. A network that answers NaN has failed on that row: it is named like any other
-    failure. processes: the loader gave each its share; every one returns the whole.
+    failure. A face counts by the network's own `tta`. processes: the loader gave each its share;
+    every one returns the whole.
     """
+    tta = getattr(network, "tta", "none")
     was_training = network.training
     network.eval()
     result = np.full(len(names), np.nan)
@@ -82,10 +121,13 @@ def score(
             failures.extend(batch.failures)
             if len(batch):
                 images = to_device(batch.images, device, channels_last)
-                with autocast(device, precision):
-                    logits = network(images)
-                # MPS has no float64, so the last step is the CPU's everywhere.
-                values = fake_score(logits.float().cpu()).numpy()
+                each = []
+                for view in views(images, tta):
+                    with autocast(device, precision):
+                        logits = network(view)
+                    # MPS has no float64, so the last step is the CPU's everywhere.
+                    each.append(fake_score(logits.float().cpu()))
+                values = joined_views(torch.stack(each), tta).numpy()
                 result[batch.rows.numpy()] = values
                 failures += [
                     Failure(names[row], NO_SCORE, "the network's answer is not a number")

@@ -5,13 +5,14 @@
     python test.py --config_file configs/ResNet.yaml --cam --heatmaps.path samples/fake.jpg
     python test.py --config_file configs/ResNet.yaml --test_checkpoint FILE.pth
     python test.py --config_file configs/ResNet.yaml --subgroups source,method
+    python test.py --config_file configs/ResNet.yaml --robustness --perturb.kinds jpeg,h264
     python test.py --config_file configs/ResNet.yaml --data.test a.csv --data.test b.csv
     python test.py --compare log/A log/B --out log/compare
 
 Writes into test/ of the run folder: scores.csv (python metrics.py computes the same numbers from
-it) and video_scores.csv, metrics.json, report.html, left_out.csv, and cam/ with one picture a
-heatmap. Of several collections each has its own folder in test/, beside cross.csv, cross.tex and
-cross.html. --compare writes compare.csv and compare.html.
+it) and video_scores.csv, metrics.json, report.html, left_out.csv; with --robustness robustness.csv;
+with --cam one picture a heatmap in cam/. Of several collections each has its own folder in test/,
+beside cross.csv, cross.tex and cross.html. --compare writes compare.csv and compare.html.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from tqdm import tqdm
 
 import checkpoint
 import dataset
+import metrics
 import processes as several
 import scores
 import utils
@@ -36,16 +38,21 @@ from failures import SHOWN, Failure, check_share, summary, write_failures
 from flags import Compare, Config
 from networks import Detector
 from processes import Processes
-from report import compare, cross, page, pictures, result, subgroups, tracking
+from report import compare, cross, page, pictures, result, robustness, subgroups, tables, tracking
 from report.layers import layer_table
 from report.result import Result, Tested
+from report.robustness import Perturbed, Robustness
 from settings import dump, parse
 from splits import UNSAFE, UNSAFE_NOTE
+from testing import perturb
 from testing.rows import Collection, to_explain, to_test
 from utils import UserError
 
 ACROSS = ("cross.csv", "cross.tex", "cross.html")
-SINGLE = ("scores.csv", "video_scores.csv", "metrics.json", "report.html", "left_out.csv")
+SINGLE = (
+    "scores.csv", "video_scores.csv", "metrics.json", "report.html", "left_out.csv",
+    "robustness.csv",
+)  # fmt: skip
 """Files of a test of several collections, and of one."""
 
 
@@ -91,6 +98,7 @@ def test(config: Config, processes: Processes) -> int:
     if not explaining:
         subgroups.refuse_unknown(config.subgroups, [collection.rows for collection in wanted])
     network = checkpoint.network_of(state)
+    state, notes = scored_otherwise(network, state, config.tta)
 
     log = utils.console(out / "log.txt" if processes.first else None, processes.first)
     log.info("-" * 32 + f"\nRunning {config.network} on device {device.type}")
@@ -102,14 +110,16 @@ def test(config: Config, processes: Processes) -> int:
     )
     if config.layer_table and processes.first and not explaining:
         log.info(layer_table(network, config))
-    for note in (note for collection in wanted for note in collection.notes):
+    for note in [*notes, *(note for collection in wanted for note in collection.notes)]:
         log.info(f"WARNING: {note}")
     if config.rule != state["rule"]:
         log.info(f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}")
-    tester = Tester(config, file, state, network, processes, precision, log.info)
+    tester = Tester(config, file, state, network, processes, precision, log.info, notes)
     if not processes.first:
         for collection in wanted:
-            tester.score(collection)
+            scored = tester.score(collection)
+            if config.robustness and not explaining:
+                tester.perturbed(scored)
         return 0
     if explaining:
         tester.explain(wanted[0], out / "cam_path")
@@ -122,6 +132,26 @@ def test(config: Config, processes: Processes) -> int:
     finally:
         trackers.close()
     return 0
+
+
+def scored_otherwise(
+    network: Detector, state: dict[str, Any], tta: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The checkpoint for a test by another `tta` than its validation's, and what to say of it.
+
+    The thresholds and the temperature are those of other scores then, and are left out.
+    """
+    own = network.tta
+    if tta in ("", own):
+        return state, ()
+    network.tta = tta
+    none = dict(vars(metrics.NO_THRESHOLDS)) | {"data": f"validation was scored by tta {own}"}
+    kept = {key: value for key, value in state.items() if key != "video_thresholds"}
+    note = (
+        f"tta: {tta} is used, the checkpoint's validation was scored by {own}: its thresholds and "
+        "temperature do not fit and are left out"
+    )
+    return kept | {"thresholds": none, "tta": tta}, (note,)
 
 
 def test_all(
@@ -161,8 +191,10 @@ class Tester:
         processes: Processes,
         precision: torch.dtype,
         say: Callable[[str], None],
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.config, self.file, self.state, self.say = config, file, state, say
+        self.notes = notes
         self.processes, self.device, self.precision = processes, processes.device, precision
         layout = scores.layout(config.channels_last)
         self.network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
@@ -181,13 +213,14 @@ class Tester:
         write_failures(out / "left_out.csv", outcome.without_score, collection.home)
         say(result.blocks(outcome))
         say(f" Pictures : {summary(scored.failures, out / 'left_out.csv')}")
+        robust = self.robustness(scored, outcome, out / "robustness.csv")
         drawn = self.heatmaps(scored, out / "cam") if config.cam else []
         mistakes = pictures.worst_mistakes(
             scored.samples, scored.names, scored.labels, scored.values, out / "mistakes"
         )
         tested = self.about(collection, out)
         result.write_json(out / "metrics.json", outcome, tested)
-        result.write_report(out / "report.html", outcome, tested, mistakes, drawn)
+        result.write_report(out / "report.html", outcome, tested, mistakes, drawn, robust)
         trackers.test(outcome.faces.summary, outcome.faces.frame, drawn, mistakes, name)
         if outcome.videos and outcome.videos.level.summary.n:
             videos = outcome.videos.level
@@ -208,23 +241,50 @@ class Tester:
                 reasons = "\n  ".join(f"{f.path}: {f.reason}" for f in left_out[:SHOWN])
                 raise UserError(f"nothing is left to score:\n  {reasons}")
             samples = dataset.evaluation_set(rows, config)
-        loader = scores.loader_for(samples, config, self.device, self.processes)
-        with tqdm(
-            total=len(loader), disable=not (sys.stderr.isatty() and self.processes.first)
-        ) as bar:
-            values, failures = scores.score(
+        values, failures = self.values(samples, rows)
+        total = collection.rows["path"].nunique() + len(collection.left_out)
+        check_share([*left_out, *failures], total, config.data.max_bad)
+        return Scored(rows, samples, values, [*left_out, *failures])
+
+    def values(
+        self, samples: Dataset, rows: pd.DataFrame, what: str = ""
+    ) -> tuple[np.ndarray, list[Failure]]:
+        """Scores of samples, one a row, and what failed."""
+        loader = scores.loader_for(samples, self.config, self.device, self.processes)
+        quiet = not (sys.stderr.isatty() and self.processes.first)
+        with tqdm(total=len(loader), desc=what or None, disable=quiet) as bar:
+            return scores.score(
                 self.network,
                 loader,
                 rows["path"].tolist(),
                 self.device,
                 self.precision,
-                config.channels_last,
+                self.config.channels_last,
                 bar.update,
                 processes=self.processes,
             )
-        total = collection.rows["path"].nunique() + len(collection.left_out)
-        check_share([*left_out, *failures], total, config.data.max_bad)
-        return Scored(rows, samples, values, [*left_out, *failures])
+
+    def perturbed(self, scored: Scored) -> tuple[pd.DataFrame, list[Perturbed]]:
+        """Some of the rows with their scores, and scores of the same faces made worse."""
+        config, found = self.config, []
+        chosen = perturb.chosen(scored.labels, scored.values, config.perturb.count, config.seed)
+        rows = scored.rows.assign(score=scored.values).iloc[chosen].reset_index(drop=True)
+        for change in perturb.changes(config.perturb):
+            samples = dataset.evaluation_set(rows, config, read=change)
+            values, _ = self.values(samples, rows, f"{change.kind} {change.strength:g}")
+            found.append(Perturbed(change.kind, change.strength, values))
+        return rows, found
+
+    def robustness(self, scored: Scored, outcome: Result, file: Path) -> Robustness | None:
+        """The table and the curves of the worse pictures, written and said."""
+        if not self.config.robustness:
+            file.unlink(missing_ok=True)  # an earlier test's
+            return None
+        limits = outcome.faces.thresholds
+        judged = robustness.judged(*self.perturbed(scored), limits, self.config.bootstrap)
+        robustness.write(file, judged)
+        self.say("\n" + tables.console(judged.table) + "\n")
+        return judged
 
     def heatmaps(self, scored: Scored, folder: Path) -> list[page.Heatmap]:
         """Heatmaps of chosen faces."""
@@ -269,7 +329,7 @@ class Tester:
                 again + (" --cam" if config.cam else ""),
                 f"python metrics.py {out / 'scores.csv'}",
             ),
-            notes=self.unsafe_notes(collection),
+            notes=(*self.notes, *self.unsafe_notes(collection)),
         )
 
     def unsafe_notes(self, collection: Collection) -> tuple[str, ...]:

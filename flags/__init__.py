@@ -17,16 +17,16 @@ from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Blend, Fakes, Warp
 from flags.preparing import Frames
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
-from flags.testing import Compare, Heatmaps, Rule, Tracking
+from flags.testing import Compare, Heatmaps, Perturb, Rule, Tracking, Tta
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
     "Augment", "Balance", "Blend", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
     "Dfd", "Face", "FaceForensics", "Fakes", "Files", "Folder", "Frames", "Heatmaps",
-    "InputSize", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer", "Overlap",
-    "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp",
-    "parse_margin",
+    "InputSize", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer",
+    "Overlap", "Perturb", "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking",
+    "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 
 
@@ -72,11 +72,19 @@ class Config(Section):
         None, "[N, 3, H, W]: train on N random pictures, to see that everything runs."
     )
     rule: Rule = described("mean", "From the faces of a track in a video to its score.")
+    tta: Tta = described(
+        "",
+        "How a face is scored: once, with its mirror image, by ten crops of it. Empty: once; "
+        "test.py: as the checkpoint's validation was.",
+    )
     subgroups: list[str] = described([], "Columns of the manifest that test.py breaks down by.")
     bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)
     layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
     cam: bool = described(False, "test.py: draw heatmaps.")
     heatmaps: Heatmaps = described(Heatmaps, "Which heatmaps.")
+
+    robustness: bool = described(False, "test.py: score worse pictures too, by kind and strength.")
+    perturb: Perturb = described(Perturb, "How they are worse.")
 
     @field_validator("prefix")
     @classmethod
@@ -131,6 +139,10 @@ class Config(Section):
             )
         if self.heatmaps.path and not self.cam:
             wrong.append(f"heatmaps.path {self.heatmaps.path} needs --cam: heatmaps are drawn then")
+        if self.robustness and self.tmp_data:
+            wrong.append(
+                "robustness needs pictures in files: tmp_data's are random, set one of two"
+            )
         return refuse_if(wrong, self)
 
 

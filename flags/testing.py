@@ -4,10 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from settings import NumberOrText, OptionalText, PathText, Section, described
+from settings import NumberOrText, OptionalText, PathText, Section, described, refuse_if
 
 Rule = Literal["mean", "median", "trimmed", "top_third", "dfdc", "highest_frame"]
 """The names in rules.RULES."""
+
+Tta = Literal["", "none", "flip", "crops10"]
+"""Empty, or a name in scores.TTA."""
 
 
 class Heatmaps(Section):
@@ -49,6 +52,53 @@ class Tracking(Section):
         ge=0, le=10_000,
     )  # fmt: skip
     timeout: int = described(20, "Longest wait for the W&B server at the start.", "seconds", ge=1)
+
+
+Kinds = Annotated[
+    list[Literal["jpeg", "h264", "blur", "noise", "resize", "brightness"]],
+    BeforeValidator(_as_list),
+]
+
+
+class Perturb(Section):
+    """What test.py --robustness does to the stored faces before the network's crop is cut."""
+
+    kinds: Kinds = described(
+        ["jpeg", "h264", "blur", "noise", "resize", "brightness"], "Kinds of change."
+    )
+    count: int = described(
+        1000, "Faces, half of them fake as far as there are so many; 0: all.", ge=0
+    )
+    jpeg: list[int] = described([95, 80, 65, 50, 30], "JPEG qualities.", "1..100")
+    h264: list[float] = described([18, 23, 28, 34, 40], "H.264 constant rate factors.", "0..51")
+    blur: list[float] = described([0.5, 1, 1.5, 2, 3], "Sigmas of a Gaussian blur.", "px")
+    noise: list[float] = described(
+        [2.5, 5, 10, 15, 25], "Standard deviations of Gaussian noise.", "of 255"
+    )
+    resize: list[float] = described(
+        [0.75, 0.5, 0.35, 0.25, 0.15], "Sides that a face is shrunk to, and grown again.", "share"
+    )
+    brightness: list[float] = described([0.4, 0.7, 1.3, 1.6, 2.0], "Factors of brightness.")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Perturb":
+        wrong = []
+        for kind, (low, high) in RANGES.items():
+            strengths = getattr(self, kind)
+            if not strengths or not all(low <= strength <= high for strength in strengths):
+                wrong.append(f"perturb.{kind} {strengths}: give values within {low:g}..{high:g}")
+            elif len(set(strengths)) < len(strengths):
+                wrong.append(f"perturb.{kind} {strengths}: name each strength once")
+        if len(set(self.kinds)) < len(self.kinds):
+            wrong.append(f"perturb.kinds {', '.join(self.kinds)}: name each kind once")
+        return refuse_if(wrong, self)
+
+
+RANGES = {
+    "jpeg": (1, 100), "h264": (0, 51), "blur": (0, 50), "noise": (0, 255), "resize": (0.01, 1),
+    "brightness": (0, 10),
+}  # fmt: skip
+"""The least and the largest strength of each kind of change."""
 
 
 class Compare(Section):

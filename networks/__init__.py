@@ -52,6 +52,8 @@ class Detector(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
+    tta: str = "none"
+    """How scores.py scores a face with it; a checkpoint's own, so that nobody can forget it."""
 
     def __init__(
         self,

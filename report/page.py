@@ -159,6 +159,9 @@ class Page:
     """What the scores are worth as probabilities, before and after the stored temperature."""
     videos: Videos | None = None
     subgroups: Sequence[Table] = ()
+    robustness: str = ""
+    robustness_table: Table | None = None
+    """What worse pictures cost: the plot and its numbers."""
     learning_curves: str = ""
     mistakes: Sequence[Mistake] = ()
     heatmaps: Sequence[Heatmap] = ()

@@ -25,6 +25,7 @@ from report.levels import (
     stored_block,
     videos_block,
 )
+from report.robustness import Robustness
 from report.tables import Table
 
 FORMAT = 1
@@ -111,6 +112,7 @@ def write_json(file: Path, result: Result, tested: Tested) -> None:
         "overlap_with_training": tested.overlap,
         "notes": list(tested.notes),
         "left_out": len(result.failures),
+        "tta": tested.state.get("tta", "none"),
         **_numbers(result.faces),
         "videos": _video_numbers(result.videos),
         "subgroups": {t.columns["value"]: tables.records(t) for t in result.subgroups},
@@ -124,6 +126,7 @@ def write_report(
     tested: Tested,
     mistakes: list[page.Mistake],
     drawn: list[page.Heatmap],
+    robust: Robustness | None = None,
 ) -> None:
     """report.html: everything about a test in one file."""
     faces = result.faces
@@ -156,6 +159,8 @@ def write_report(
             calibration=calibration(faces) if faces.stored else None,
             videos=_videos_section(result.videos, summary.n) if result.videos else None,
             subgroups=result.subgroups,
+            robustness=robust.plot if robust else "",
+            robustness_table=robust.table if robust else None,
             learning_curves=plots.learning_curves(_history(tested)),
             mistakes=mistakes,
             heatmaps=drawn,

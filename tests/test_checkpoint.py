@@ -112,7 +112,7 @@ def refused(path: Path) -> str:
 
 def test_everything_comes_back(file, state):
     read = checkpoint.load(file)
-    assert set(read) == set(KEYS) == set(state)
+    assert set(read) == {*KEYS, "tta"} == set(state)
     for key in set(KEYS) - {"weights", "training"}:
         assert read[key] == state[key], key
     assert all(set(inner) <= set(state[group]) for group, inner in INNER_KEYS.items())
@@ -133,6 +133,15 @@ def test_the_network_comes_back_to_the_bit(file, network):
         assert torch.equal(read(PICTURES), network(PICTURES))
     assert read.normalisation == {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
     assert read.weights_from == network.weights_from
+
+
+def test_how_a_face_is_scored_travels_and_an_old_checkpoint_scores_it_once(state, tmp_path):
+    old = {key: value for key, value in state.items() if key != "tta"}
+    assert network_of(old).tta == "none" == network_of(state).tta
+    later = tmp_path / "flip.pth"
+    checkpoint.save(later, state | {"tta": "flip"})
+    assert network_of(checkpoint.load(later)).tta == "flip"
+    assert "by tta flip" in checkpoint.describe(later)
 
 
 def test_thresholds_that_cross_bound_what_is_inconclusive_too(state, tmp_path):

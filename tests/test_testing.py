@@ -134,6 +134,46 @@ def test_a_rule_and_a_threshold_of_videos_come_from_the_checkpoint(home, tested)
         tested("stored", "--data.test=clips/manifest.csv", f"--test_checkpoint={other}")
 
 
+def test_another_tta_than_the_checkpoints_has_no_thresholds(home, tested):
+    state = checkpoint.load(home / "run" / "checkpoints" / "best.pth")
+    limits = {"threshold": 0.5, "t_low": 0.2, "t_high": 0.6, "data": "9 faces", "temperature": 2.0}
+    file = home / "flip" / "best.pth"
+    checkpoint.save(file, state | {"tta": "flip", "thresholds": limits})
+    arguments = ["--data.test=clips/manifest.csv", f"--test_checkpoint={file}"]
+    out = tested("tta", *arguments)
+    assert "At the threshold 0.5000, from 9 faces:" in out and "at temperature 2.000" in out
+    about = written("log/tta/test")
+    assert about["tta"] == "flip" and set(about["at_temperature"]) == {"ece", "brier", "log_loss"}
+    assert set(about["at_stored_intervals"]) == {*metrics.AT_THRESHOLD}
+    flipped = metrics.read_scores("log/tta/test/scores.csv")["score"].to_numpy()
+    assert tested("tta", *arguments, "--tta=flip").count("tta: ") == 0
+    out = tested("tta", *arguments, "--tta=none")
+    assert "tta: none is used, the checkpoint's validation was scored by flip" in out
+    assert "No threshold is stored (validation was scored by tta flip)" in out
+    about = written("log/tta/test")
+    assert about["tta"] == "none" and about["at_temperature"] == {} and about["notes"]
+    once = metrics.read_scores("log/tta/test/scores.csv")["score"].to_numpy()
+    assert 0 < np.abs(once - flipped).max() < 0.5
+
+
+def test_worse_pictures_have_their_table_and_curves(tested):
+    more = ["--data.test=clips/manifest.csv", "--robustness", "--perturb.kinds=jpeg,brightness"]
+    out = tested("worse", *more, "--perturb.count=20", "--perturb.jpeg=90,40", "--batch_size=8")
+    assert "[+] Robustness" in out and "20 faces (10 real, 10 fake)" in out
+    table = pd.read_csv("log/worse/test/robustness.csv")
+    assert table["kind"].tolist() == ["unchanged", "jpeg", "jpeg", *["brightness"] * 5]
+    assert (table["n"] == 20).all() and table["auc"].notna().all()
+    assert table["loss"][0] != table["loss"][0] and table["loss"][1:].notna().all()
+    page = Path("log/worse/test/report.html").read_text()
+    assert "Loss of AUC" in page and "Not measured" not in page
+    again = tested("again", *more, "--perturb.count=20", "--perturb.jpeg=90,40", "--batch_size=5")
+    assert "[+] Robustness" in again
+    pd.testing.assert_frame_equal(pd.read_csv("log/again/test/robustness.csv"), table, rtol=1e-5)
+    tested("worse", "--data.test=clips/manifest.csv")
+    assert not Path("log/worse/test/robustness.csv").exists()  # of another test
+    assert "Not measured" in Path("log/worse/test/report.html").read_text()
+
+
 def test_parts_of_the_set_are_in_the_console_the_json_and_the_report(tested):
     out = tested("parts", "--data.test=clips/manifest.csv", "--subgroups", "camera,method")
     assert "[+] By camera" in out and "[+] By method" in out

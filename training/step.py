@@ -52,6 +52,7 @@ class Step:
         self.device = processes.device
         self.weights = None if weights is None else weights.to(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        network.tta = config.tta or "none"  # before it is copied: all are scored alike
         decay = config.model.ema
         self.average = ModelEmaV3(network, decay, use_warmup=True) if decay else None
         self.parts = 1

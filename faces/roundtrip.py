@@ -1,0 +1,60 @@
+"""A picture as an encoder leaves it: through JPEG or H.264 and back, in memory."""
+
+import io
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+from faces.image import UnreadableImage, decode_image
+
+FRAMES = 3
+"""So many equal frames make a film: the last one has seen the encoder's prediction, too."""
+
+LEAST_SIDE = 16
+"""A block of H.264: films of fewer pixels are padded."""
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 RGB [height, width, 3] after JPEG of a quality 1..100, colour at half resolution
+    (4:2:0), as nearly everybody's JPEG.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling="4:2:0")
+    return decode_image(buffer.getvalue())
+
+
+def h264(image: np.ndarray, crf: float) -> np.ndarray:
+    """uint8 RGB [height, width, 3] after H.264 (x264, yuv420p) of a constant rate factor 0..51.
+
+    The picture stands still for FRAMES frames, of which the last is taken: what a film's motion
+    would cost comes on top. Borders are repeated up to an even size and cut off again. One thread:
+    the number of threads would change the result. Raises UnreadableImage where x264 refuses.
+    """
+    height, width = image.shape[:2]
+    tall, wide = (max(LEAST_SIDE, side + side % 2) for side in (height, width))
+    padded = cv2.copyMakeBorder(image, 0, tall - height, 0, wide - width, cv2.BORDER_REPLICATE)
+    pixels = np.ascontiguousarray(padded, np.uint8)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    try:
+        packets, decoder = _encoded(frame, crf), av.CodecContext.create("h264", "r")
+        decoder.thread_count = 1
+        frames = [found for packet in [*packets, None] for found in decoder.decode(packet)]
+        decoded = frames[-1].to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, IndexError) as error:
+        raise UnreadableImage(f"{wide}x{tall} pixels as H.264: {error}") from None
+    return np.ascontiguousarray(decoded[:height, :width])
+
+
+def _encoded(frame: av.VideoFrame, crf: float) -> list[av.Packet]:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
+    encoder.framerate, encoder.thread_count = Fraction(25), 1
+    encoder.options = {"crf": f"{crf:g}", "preset": "medium"}
+    picture, packets = frame.reformat(format="yuv420p"), []
+    for number in range(FRAMES):
+        picture.pts = number
+        packets += encoder.encode(picture)
+    return [*packets, *encoder.encode(None)]
