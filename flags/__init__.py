@@ -24,7 +24,7 @@ from settings import NumberOrText, PathText, Section, Share, described, refuse_i
 __all__ = [
     "Augment", "Balance", "Blend", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
     "Dfd", "Face", "FaceForensics", "Fakes", "Files", "Folder", "Frames", "Heatmaps",
-    "InputSize", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer",
+    "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer",
     "Overlap", "Perturb", "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking",
     "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
@@ -143,6 +143,27 @@ class Config(Section):
             wrong.append(
                 "robustness needs pictures in files: tmp_data's are random, set one of two"
             )
+        return refuse_if(wrong, self)
+
+
+class LeaveOneOut(Config):
+    """What leave_one_out.py reads: all of a run, and what is left out of it."""
+
+    by: Literal["source", "method"] = described("source", "Column whose values are left out.")
+    only: list[str] = described([], "Values to leave out, one after another; empty: each.")
+
+    @model_validator(mode="after")
+    def _one_run_each(self) -> "LeaveOneOut":
+        wrong = [
+            f"{key} {value}: each of the runs begins anew and has a test of its own: remove it"
+            for key, value in {
+                "checkpoint": self.checkpoint,
+                "test_checkpoint": self.test_checkpoint,
+                "tmp_data": self.tmp_data,
+                "heatmaps.path": self.heatmaps.path,
+            }.items()
+            if value
+        ]
         return refuse_if(wrong, self)
 
 

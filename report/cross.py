@@ -29,6 +29,8 @@ class CrossPage:
     tables: Sequence[Table]
     roc: str
     limits: str = page.LIMITS
+    report: str = "report.html"
+    """Each collection's page, in its folder."""
 
 
 def folder_names(manifests: Sequence[str]) -> list[str]:

@@ -1,0 +1,140 @@
+"""Leave one out: train without a source, test on it, for each source, into one table.
+
+    python leave_one_out.py --config_file configs/SBI.yaml --data.train data/all/manifest.csv
+    python leave_one_out.py --config_file configs/SBI.yaml --only celeb_df,dfdc
+    python leave_one_out.py --config_file configs/SBI.yaml --by method --prefix log/lomo
+
+Each run is train.py's and test.py's own, in a folder of its name within `prefix`, on train.csv and
+test.csv there: no row of the source trains or validates, nor one that shares a person, a clip or a
+picture with it, and all of its rows are tested, whatever their split. Writes leave_one_out.csv,
+.tex and .html into `prefix`. The same command goes on where it was stopped: what is trained and
+tested is not done again.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+import checkpoint
+import manifest
+import processes as several
+import test as testing_command
+import train as training_command
+import utils
+from flags import Config, LeaveOneOut
+from processes import Processes
+from report import left_out, result
+from report.cross import folder_names
+from report.result import Result
+from settings import parse
+from testing.held_out import HeldOut, held_out, names, sentence
+from training.resume import alone_in
+from utils import UserError
+
+
+def main(argv: list[str]) -> int:
+    config = parse(LeaveOneOut, argv, __doc__)
+    with contextlib.closing(several.join(config.device)) as processes:
+        return leave_one_out(config, processes)
+
+
+def leave_one_out(config: LeaveOneOut, processes: Processes) -> int:
+    """All runs one after another, and the table of what is done.
+
+    One that cannot be trained or tested is named in the table, and the others go on; the status
+    is 2 then.
+    """
+    data, out = config.data, Path(config.prefix)
+    if not data.train:
+        raise UserError("data.train is empty: name the CSV whose sources are left out in turn")
+    rows = manifest.read(data.train, data.fake_label).rows
+    valid = manifest.read(data.valid, data.fake_label).rows if data.valid else rows.iloc[:0]
+    wanted = names(rows, config.by, config.only)
+    folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
+    results: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for number, (name, folder) in enumerate(folders.items(), 1):
+        try:
+            held = held_out(rows, valid, config.by, name)
+            if processes.first:
+                print(f"\n[+] {number} of {len(folders)}: {sentence(held)}", flush=True)
+            status, found = one(config, held, out / folder, processes)
+        except UserError as error:
+            if processes.world > 1:
+                raise  # the others may be elsewhere: all of them end
+            failed[folder] = str(error).replace("\n", " ")
+            if processes.first:
+                print(f"{name}: {error}", flush=True)
+            continue
+        if found is None:
+            return status  # stopped by a signal
+        results[folder] = found
+    if processes.first:
+        title = f"{config.network}, leaving one {config.by} out"
+        print("\n" + left_out.write(out, config.by, results, failed, title))
+        print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
+    return 2 if failed else 0
+
+
+def one(
+    config: LeaveOneOut, held: HeldOut, run: Path, processes: Processes
+) -> tuple[int, Result | None]:
+    """Train without it, test on it; the status of a training that was stopped, and no result."""
+    if processes.first:
+        write_rows(held, run)
+    processes.wait()
+    own = config_of(config, held, run)
+    with alone_in(run, processes.first):
+        if status := training_command.train(own, processes):
+            return status, None
+        if config.cam or config.robustness or not is_tested(run):
+            testing_command.test(own, processes)
+    state = checkpoint.load(run / "checkpoints" / "best.pth")
+    return 0, result.evaluated(run / "test" / "scores.csv", state, [], config.bootstrap)
+
+
+def write_rows(held: HeldOut, run: Path) -> None:
+    """train.csv, valid.csv where there is one, and test.csv of a run.
+
+    Raises UserError where a run began with other rows.
+    """
+    tables = {"train": held.train, "valid": held.valid, "test": held.test}
+    for name, rows in tables.items():
+        file = run / f"{name}.csv"
+        text = manifest.as_csv(rows, run.absolute()) if len(rows) else ""
+        before = file.read_bytes() if file.is_file() else b""
+        if before == text.encode("utf-8", "surrogateescape"):
+            continue
+        if (run / "checkpoints" / "last.pth").is_file() and name != "test":
+            raise UserError(
+                f"{run}: data.train or what is left out of it changed since this run began: choose "
+                "another --prefix"
+            )
+        (run / "test" / "metrics.json").unlink(missing_ok=True)
+        utils.write_atomic(file, text)
+
+
+def config_of(config: LeaveOneOut, held: HeldOut, run: Path) -> Config:
+    """The configuration of one run, as train.py and test.py read it."""
+    values = config.model_dump(exclude={"by", "only"})
+    values["prefix"] = str(run)
+    values["data"] |= {
+        "train": str(run / "train.csv"),
+        "valid": str(run / "valid.csv") if len(held.valid) else "",
+        "test": str(run / "test.csv"),
+    }
+    return Config.model_validate(values)
+
+
+def is_tested(run: Path) -> bool:
+    """Whether the test in the folder is that of its best checkpoint, on its test.csv."""
+    try:
+        about = json.loads((run / "test" / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    best = run / "checkpoints" / "best.pth"
+    return about.get("checkpoint_sha256") == utils.sha256_file(best)
+
+
+if __name__ == "__main__":
+    utils.run_command(main)

@@ -1,0 +1,102 @@
+"""What a detector does on sources, or methods, that it never saw: one table, one run each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+import utils
+from metrics import NAMES
+from report import page, plots, tables
+from report.cross import CrossPage
+from report.levels import Level
+from report.result import Result
+from report.tables import Table, Value
+
+FREE = ("auc", "eer")
+"""Metrics that know no threshold."""
+
+STORED = ("false_positive_rate", "recall")
+"""Metrics at the threshold that each run's validation fitted."""
+
+FILES = ("leave_one_out.csv", "leave_one_out.tex", "leave_one_out.html")
+
+
+def write(
+    out: Path, by: str, results: Mapping[str, Result], failed: Mapping[str, str], title: str
+) -> str:
+    """Write FILES into `out`; returns the console's tables.
+
+    results: of each run, tested on what it was trained without. failed: those that could not be
+    trained or tested, and why.
+    """
+    found = across(by, results, failed)
+    rows = [
+        {"left_out": row["left_out"], "unit": unit, **row}
+        for unit, table in found.items()
+        for row in tables.records(table)
+    ]
+    named = [(name, r.faces.labels, r.faces.scores) for name, r in results.items()]
+    links = dict.fromkeys(results, f"trained without this {by}")
+    shown = CrossPage(title, links, [*found.values()], plots.rocs(named), report="test/report.html")
+    csv, tex, html = (out / name for name in FILES)
+    utils.write_atomic(csv, tables.csv(rows))
+    utils.write_atomic(tex, "\n".join(map(tables.latex, found.values())))
+    page.write(html, "cross.html.jinja", shown)
+    return "\n\n".join(map(tables.console, found.values()))
+
+
+def across(by: str, results: Mapping[str, Result], failed: Mapping[str, str]) -> dict[str, Table]:
+    """Of `faces`, and of `videos` where there are some: a row each run, then their means."""
+    levels = {
+        "faces": {name: result.faces for name, result in results.items()},
+        "videos": {name: r.videos.level for name, r in results.items() if r.videos},
+    }
+    return {unit: _table(by, own, unit, failed) for unit, own in levels.items() if own}
+
+
+# --------------------------------------------------------------------------- small pieces
+
+
+def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str, str]) -> Table:
+    rows: list[tuple[tables.Cell, ...]] = []
+    for name, level in levels.items():
+        cells = [tables.of(level.summary, key) for key in FREE]
+        cells += [tables.of(level.stored, key) if level.stored else _none() for key in STORED]
+        rows.append((name, level.summary.real, level.summary.fake, *cells))
+    if rows:
+        rows.append(
+            ("mean of all", "", "", *(_mean(rows, place) for place in range(3, len(rows[0]))))
+        )
+    columns = {"left_out": f"Left out ({by})", "real": "Real", "fake": "Fake"}
+    columns |= {key: NAMES[key][0] for key in FREE}
+    columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
+    notes = [
+        f"Each row: trained and validated without this {by}, thresholds of that validation, "
+        f"tested on it. The mean counts each row once that has the number: {_counted(rows)}.",
+        *(f"{name} has no row: {reason}" for name, reason in failed.items()),
+    ]
+    return Table(columns, rows, f"Leave one {by} out: {unit}", notes)
+
+
+def _none() -> Value:
+    return Value(np.nan)
+
+
+def _mean(rows: list[tuple[tables.Cell, ...]], place: int) -> Value:
+    values = _defined(rows, place)
+    return Value(float(np.mean(values))) if values else _none()
+
+
+def _counted(rows: list[tuple[tables.Cell, ...]]) -> str:
+    if not rows:
+        return "none"
+    return ", ".join(
+        f"{NAMES[key][0]} {len(_defined(rows[:-1], place))}"
+        for place, key in enumerate((*FREE, *STORED), 3)
+    )
+
+
+def _defined(rows: list[tuple[tables.Cell, ...]], place: int) -> list[float]:
+    cells = [row[place] for row in rows]
+    return [c.value for c in cells if isinstance(c, Value) and np.isfinite(c.value)]

@@ -1,0 +1,256 @@
+"""Leave one out: nothing of a source trains, all of it is tested, and nothing is done twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import leave_one_out
+import manifest
+import splits
+import train
+from faces.image import write_image
+from flags import LeaveOneOut
+from report import left_out, levels
+from report.result import Result
+from settings import parse
+from testing.held_out import held_out, names
+from utils import UserError
+
+SMALL = [
+    "--network=Tiny", "--data.crop=False", "--num_workers=0", "--input_size.height=16",
+    "--input_size.width=16", "--layer_table=False", "--tracking.wandb=off", "--bootstrap=50",
+    "--device=cpu", "--num_epochs=1", "--batch_size=8",
+]  # fmt: skip
+
+
+def rows(*given: tuple, **columns) -> pd.DataFrame:
+    """Rows of source, label, split, identity and method, as manifest.read gives them."""
+    frame = pd.DataFrame(given, columns=["source", "label", "split", "identity", "method"])
+    frame = frame.assign(path=[f"/x/{i}.png" for i in range(len(frame))], **columns)
+    return frame.reindex(columns=list(manifest.COLUMNS), fill_value="")
+
+
+def paths(frame: pd.DataFrame) -> list[int]:
+    return sorted(int(Path(path).stem) for path in frame["path"])
+
+
+NONE = rows()
+
+
+# ----------------------------------------------------------------------------------- rows
+
+
+def test_no_row_of_the_source_trains_and_all_of_them_test():
+    frame = rows(
+        ("a", 0, "train", "p1", ""), ("a", 1, "val", "p2", "swap"), ("a", 1, "test", "p3", "swap"),
+        ("b", 0, "train", "p1", ""), ("b", 1, "val", "p2", "gan"), ("b", 0, "test", "p3", ""),
+    )  # fmt: skip
+    held = held_out(frame, NONE, "source", "a")
+    # The same names of another source are other people; its test rows train nobody.
+    assert paths(held.train) == [3, 4] and paths(held.test) == [0, 1, 2] and held.linked == 0
+    assert (held.test["split"] == "").all() and held.train["split"].tolist() == ["train", "val"]
+
+
+def test_rows_that_share_a_picture_with_the_source_do_not_train():
+    frame = rows(
+        ("a", 0, "train", "p1", ""), ("b", 1, "train", "q1", "swap"), ("b", 0, "train", "q1", ""),
+        ("b", 0, "train", "q2", ""), source_path=["", "/x/0.png", "", ""],
+    )  # fmt: skip
+    held = held_out(frame, NONE, "source", "a")
+    # 1 was made from 0, and 2 shows the person of 1: links chain.
+    assert paths(held.train) == [3] and paths(held.test) == [0] and held.linked == 2
+    with pytest.raises(UserError, match="source b: nothing is left to train on"):
+        held_out(frame.iloc[:3], NONE, "source", "b")
+
+
+def test_another_manifest_that_validates_loses_the_source_too():
+    frame = rows(("a", 0, "", "p1", ""), ("b", 1, "", "p2", "swap"))
+    valid = rows(("a", 1, "", "p8", "gan"), ("b", 0, "", "p9", "")).assign(path=["/v/8", "/v/9"])
+    held = held_out(frame, valid, "source", "a")
+    assert paths(held.train) == [1] and paths(held.valid) == [9]
+    assert set(held.test["path"]) == {"/x/0.png", "/v/8"}
+
+
+def test_a_method_is_tested_against_reals_of_the_test_split():
+    frame = rows(
+        ("a", 0, "train", "p1", ""), ("a", 1, "train", "p1", "swap"),
+        ("a", 1, "train", "p1", "gan"), ("a", 0, "test", "p2", ""), ("a", 1, "test", "p2", "swap"),
+        ("a", 1, "test", "p2", "gan"), ("a", 1, "train", "p4", "gan"),
+        ("b", 0, "test", "p3", ""), ("b", 0, "val", "p5", ""),
+    )  # fmt: skip
+    held = held_out(frame, NONE, "method", "gan")
+    assert paths(held.train) == [0, 1, 8]
+    # 2 shows a person who trains; 6 nobody else; b has no fake of this method.
+    assert paths(held.test) == [3, 5, 6] and held.linked == 1
+    with pytest.raises(UserError, match=r"data\.train has no test rows"):
+        held_out(frame[frame["split"] != "test"], NONE, "method", "gan")
+    with pytest.raises(UserError, match="each of its rows shares a person"):
+        held_out(frame.drop(index=[5, 6]), NONE, "method", "gan")
+
+
+def test_both_sides_share_nothing_whatever_the_rows():
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        given = []
+        for _ in range(40):
+            label = int(random.integers(2))
+            person = int(random.integers(12))
+            split = ("train", "val", "test")[person % 3]
+            name = random.choice(["swap", "gan"]) if label else ""
+            given.append((random.choice(["a", "b"]), label, split, f"p{person}", name))
+        frame = rows(*given)
+        for by in ("source", "method"):
+            for name in names(frame, by, []):
+                try:
+                    held = held_out(frame, NONE, by, name)
+                except UserError:
+                    continue
+                assert splits.leaks(held.train, held.test) == []
+                assert not set(held.train["path"]) & set(held.test["path"])
+                assert not (held.train[by] == name).any() and (held.train["split"] != "test").all()
+
+
+def test_what_can_be_left_out():
+    frame = rows(("celeb", 0, "", "", ""), ("dfdc", 1, "", "", "swap"), ("", 1, "", "", "gan"))
+    assert names(frame, "source", []) == ["celeb", "dfdc"]
+    assert names(frame, "method", ["gan"]) == ["gan"]
+    with pytest.raises(UserError, match=r"no source 'celebs' in data\.train; did you mean celeb"):
+        names(frame, "source", ["celebs"])
+    with pytest.raises(UserError, match="there are celeb, dfdc"):
+        names(frame, "source", ["qqq"])
+    with pytest.raises(UserError, match="names only gan: to leave one out it takes two"):
+        names(frame.iloc[2:], "method", [])
+
+
+# ---------------------------------------------------------------------------------- table
+
+
+def result(labels: tuple[int, ...], stored: float = 0.4) -> Result:
+    truth = np.resize(labels, 40)
+    scores = np.clip(np.random.default_rng(0).normal(0.3 + 0.4 * truth, 0.2), 0, 1)
+    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(40)], "label": truth, "score": scores})
+    limits = levels.Thresholds(stored, 0.2, 0.6, "20 validation faces of v.csv")
+    return Result(levels.judged(frame, limits, 50, "faces"), None, (), ())
+
+
+def test_a_source_of_one_class_has_no_invented_auc(tmp_path):
+    results = {"both": result((0, 1)), "london": result((0,)), "gans": result((1,))}
+    said = left_out.write(tmp_path, "source", results, {"odd": "no rows"}, "Tiny")
+    table = pd.read_csv(tmp_path / "leave_one_out.csv").set_index("left_out")
+    assert np.isnan(table.loc[["london", "gans"], ["auc", "eer"]].to_numpy(float)).all()
+    assert np.isfinite(table.loc["both", ["auc", "auc_low", "auc_high", "eer"]].astype(float)).all()
+    at = {name: one.faces.at_stored for name, one in results.items()}
+    assert table.loc["london", "false_positive_rate"] == at["london"]["false_positive_rate"]
+    assert np.isnan(table.loc["london", "recall"]) and np.isnan(
+        table.loc["gans", "false_positive_rate"]
+    )
+    assert table.loc["gans", "recall"] == at["gans"]["recall"]
+    assert table.loc["mean of all", "auc"] == table.loc["both", "auc"]
+    alarms = (at["both"]["false_positive_rate"], at["london"]["false_positive_rate"])
+    assert table.loc["mean of all", "false_positive_rate"] == pytest.approx(np.mean(alarms))
+    assert "AUC 1, EER 1, False alarms 2, Recall 2" in said and "odd has no row: no rows" in said
+    page = (tmp_path / "leave_one_out.html").read_text()
+    assert 'href="both/test/report.html"' in page and "undefined" in page
+    assert "\\begin{tabular}" in (tmp_path / "leave_one_out.tex").read_text()
+
+
+# -------------------------------------------------------------------------------- command
+
+
+@pytest.fixture
+def made(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three sources: two of both classes, and one of reals only, which share one person each."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    given = []
+    for source, labels in (("alpha", (0, 1)), ("beta", (0, 1)), ("reals", (0,))):
+        for number in range(24):
+            label, name = labels[number % len(labels)], f"{source}/{number}.png"
+            (tmp_path / source).mkdir(exist_ok=True)
+            image = random.integers(0, 200 + 55 * label, (24, 24, 3), dtype=np.uint8)
+            write_image(tmp_path / name, image)
+            split = ("train", "train", "val", "test")[number // 6]
+            row = {"path": name, "label": label, "split": split, "source": source}
+            given.append(row | {"identity": f"p{number}", "method": source if label else ""})
+    pd.DataFrame(given).to_csv(tmp_path / "all.csv", index=False)
+    return tmp_path
+
+
+def run(*more: str, prefix: str = "log/loso") -> int:
+    return leave_one_out.main([*SMALL, "--data.train=all.csv", f"--prefix={prefix}", *more])
+
+
+def test_each_source_in_turn_and_nothing_twice(made, monkeypatch, capsys):
+    assert run("--only=alpha") == 0
+    assert sorted(p.name for p in Path("log/loso").iterdir() if p.is_dir()) == ["alpha"]
+    capsys.readouterr()
+    trained: list[str] = []
+    real = train.Trainer.fit
+    monkeypatch.setattr(
+        train.Trainer, "fit", lambda self, *a: (trained.append(self.run.name), real(self, *a))[1]
+    )
+    assert run() == 0
+    said = capsys.readouterr().out
+    assert trained == ["beta", "reals"]  # alpha was
+    assert "alpha: this run is finished" in said.replace("log/loso/", "")
+    table = pd.read_csv("log/loso/leave_one_out.csv").set_index("left_out")
+    assert table.index.tolist() == ["alpha", "beta", "reals", "mean of all"]
+    assert table.loc[["alpha", "beta", "reals"], "real"].astype(int).tolist() == [12, 12, 24]
+    assert table.loc[["alpha", "beta", "reals"], "fake"].astype(int).tolist() == [12, 12, 0]
+    assert np.isfinite(table.loc[["alpha", "beta"], "auc"]).all() and np.isnan(
+        table.loc["reals", "auc"]
+    )
+    assert np.isfinite(table.loc["reals", "false_positive_rate"])
+    for name in ("alpha", "beta", "reals"):
+        own = manifest.read(f"log/loso/{name}/train.csv").rows
+        assert name not in set(own["source"]) and set(own["split"]) == {"train", "val"}
+        tested = pd.read_csv(f"log/loso/{name}/test/scores.csv")
+        assert set(tested["source"]) == {name} and len(tested) == 24
+    trained.clear()
+    stamp = Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns
+    assert run() == 0 and trained == []
+    assert Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns == stamp
+
+
+def test_other_rows_want_another_folder_and_the_others_go_on(made, capsys):
+    assert run("--only=alpha") == 0
+    whole = pd.read_csv("all.csv")
+    whole[(whole["source"] != "beta") | (whole["label"] == 0)].to_csv("all.csv", index=False)
+    assert run("--only", "alpha", "reals") == 2
+    said = capsys.readouterr().out
+    assert "alpha has no row: log/loso/alpha: data.train or what is left out of it changed" in said
+    table = pd.read_csv("log/loso/leave_one_out.csv")
+    assert "alpha" not in table["left_out"].tolist()
+
+
+def test_a_method_is_left_out(made):
+    assert run("--by=method", "--only=beta", prefix="log/lomo") == 0
+    own = manifest.read("log/lomo/beta/train.csv").rows
+    assert set(own["method"]) == {"", "alpha"} and "beta" in set(own["source"])
+    tested = pd.read_csv("log/lomo/beta/test/scores.csv", keep_default_na=False)
+    assert set(tested["method"]) == {"", "beta"} and set(tested["source"]) == {"beta"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--checkpoint=a.pth"], "checkpoint a.pth: each of the runs begins anew"),
+        (["--test_checkpoint=a.pth"], "test_checkpoint a.pth"),
+        (["--tmp_data=8,3,16,16"], "tmp_data"),
+        (["--by=person"], "'source' or 'method'"),
+    ],
+)
+def test_what_the_command_line_refuses(argv, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(LeaveOneOut, argv, "")
+    assert ended.value.code == 2 and says in capsys.readouterr().err
+
+
+def test_without_sources_there_is_nothing_to_leave_out(made):
+    pd.read_csv("all.csv").drop(columns="source").to_csv("all.csv", index=False)
+    with pytest.raises(UserError, match="names none: to leave one out it takes two"):
+        run()
+    with pytest.raises(UserError, match=r"data\.train is empty"):
+        leave_one_out.main(["--prefix=log/x"])
