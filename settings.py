@@ -104,7 +104,7 @@ def keys(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from keys(inner, f"{prefix}{name}.")
         else:
-            yield prefix + name, field
+            yield prefix + (field.alias or name), field
 
 
 def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None = None) -> Schema:
@@ -123,14 +123,17 @@ def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None 
     raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema:
+def parse(schema: type[Schema], argv: Sequence[str], description: str, words: str = "") -> Schema:
     """The command line of a program: `--config_file`, `--help` and every key of the schema.
 
+    words: the key, a list of texts, that takes what stands without a key, such as names of files.
     A mistake is printed and ends the program with status 2, as argparse does.
     """
     fields = dict(keys(schema))
+    taken = fields.pop(words, None)
+    shown = f"{words.upper()[:-1]} ... " if words else ""
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [--config_file YAML] [--KEY VALUE ...]",
+        usage=f"%(prog)s {shown}[--config_file YAML] [--KEY VALUE ...]",
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
@@ -147,13 +150,19 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str) -> Schema
             metavar="TEXT" if several else _type_name(field.annotation),
             help=_help(field),
         )
-    known, unknown = parser.parse_known_args(list(argv))
+    if taken:
+        parser.add_argument(words, nargs="*", default=[], help=_help(taken))
+        flags = {f"--{key}" for key, field in fields.items() if field.annotation is bool}
+        argv = _flags_alone(argv, flags)
+    # Intermixed: names of files may stand between the keys.
+    read = parser.parse_known_intermixed_args if taken else parser.parse_known_args
+    known, unknown = read(list(argv))
     given = vars(known)
-    file = given.pop("config_file")
+    file, plain = given.pop("config_file"), given.pop(words, [])
     problems = _unknown_arguments(unknown, ["config_file", *fields])
     try:
         overrides = {key: _typed(text, fields[key].annotation) for key, text in given.items()}
-        config = load(schema, file, overrides)
+        config = load(schema, file, overrides | ({words: plain} if plain else {}))
     except ConfigError as error:
         problems.append(str(error))
     if problems:
@@ -205,6 +214,16 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
         # A copy: two groups of a YAML may be one, by an alias.
         values[parent] = values = {**(inner or {})}
     values[leaf] = value
+
+
+def _flags_alone(argv: Sequence[str], flags: set[str]) -> list[str]:
+    """`--cam a.jpg` as `--cam=true a.jpg`: where files are named, a flag takes none of them."""
+    said = ("true", "false", "yes", "no", "on", "off")
+    after = [*argv, ""][1:]
+    return [
+        f"{word}=true" if word in flags and following.lower() not in said else word
+        for word, following in zip(argv, after, strict=True)
+    ]
 
 
 def _holds_texts(annotation: Any) -> bool:

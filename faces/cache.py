@@ -54,11 +54,13 @@ def find_faces(
     cache: Path,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    detect: Detect | None = None,
 ) -> dict[str, Found]:
     """Find the faces of each picture, or take them from the cache; path -> Found.
 
     Works in parallel on a CPU (one process a core, one thread each: MTCNN gains nothing from
     more) and in this process on a GPU. Stopped at any moment, the cache holds whole entries only.
+    detect: the recipe's detector where there is one already, which is then used in this process.
     """
     folder = cache / recipe_key(recipe)
     todo, results = [], {}
@@ -70,7 +72,7 @@ def find_faces(
             results[path] = found
     quiet = not (progress and todo and sys.stderr.isatty())
     with tqdm(total=len(todo), desc="Finding faces", unit="img", disable=quiet) as bar:
-        for found in _search(todo, recipe, folder, torch.device(device)):
+        for found in _search(todo, recipe, folder, torch.device(device), detect):
             results[found.path] = found
             bar.update()
     return results
@@ -82,11 +84,13 @@ def recipe_key(recipe: Face) -> str:
     return sha256_text(json.dumps({"record": 1, **fields}, sort_keys=True))[:16]
 
 
-def _search(paths: list[str], recipe: Face, folder: Path, device: torch.device) -> Iterator[Found]:
+def _search(
+    paths: list[str], recipe: Face, folder: Path, device: torch.device, detect: Detect | None
+) -> Iterator[Found]:
     if not paths:
         return
-    if device.type != "cpu" or len(paths) <= FEW or cores() == 1:
-        detect = make_detector(recipe, device)
+    if detect or device.type != "cpu" or len(paths) <= FEW or cores() == 1:
+        detect = detect or make_detector(recipe, device)
         for path in paths:
             yield search_picture(path, detect, recipe, folder)
         return

@@ -6,6 +6,7 @@ was stopped at any moment goes on with the clips that have none.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,25 @@ def known_clip(path: str, face: Face, frames: Frames, folder: Path) -> FoundClip
     return FoundClip(**(found | {"path": path, "faces": faces}))
 
 
-def search_clip(path: str, detect: Detect, face: Face, frames: Frames, folder: Path) -> FoundClip:
+def recipe_of_frames(face: Face, frames: Frames) -> Face:
+    """How a clip's frames are searched: everybody in them, at the size for frames."""
+    size = min(face.detect_size, frames.detect_size)
+    return face.model_copy(update={"select": "all", "detect_size": size})
+
+
+def search_clip(
+    path: str,
+    detect: Detect,
+    face: Face,
+    frames: Frames,
+    folder: Path,
+    between: Callable[[int, int], object] = lambda done, wanted: None,
+) -> FoundClip:
     """Find the faces of a clip's frames, follow them, and store their crops with a record.
 
     detect: keeps all faces of a frame; which of the tracks stay, `face.select` says. Frames are
-    cut one after another: memory does not grow with their number.
+    cut one after another: memory does not grow with their number. between: called after each
+    frame with how many are done and wanted; what it raises ends the search.
     """
     key = clip_key(Path(path), face, frames)
     home = folder / key[:2]
@@ -94,6 +109,7 @@ def search_clip(path: str, detect: Detect, face: Face, frames: Frames, folder: P
                     "frame": frame.index,
                     "timestamp": round(frame.timestamp, 6),
                 }
+            between(len(looks), clip.wanted)
     except UnreadableVideo as error:
         for one in stored.values():
             (home / one["file"]).unlink(missing_ok=True)

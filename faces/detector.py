@@ -48,6 +48,12 @@ def make_detector(recipe: Face, device: torch.device | str = "cpu") -> Detect:
     return detect
 
 
+@lru_cache(maxsize=4)
+def shared_detector(recipe: str, device: str) -> Detect:
+    """A detector that a process makes once. recipe: a Face as JSON, which can be a key."""
+    return make_detector(Face.model_validate_json(recipe), device)
+
+
 def _mtcnn(recipe: Face, device: torch.device) -> Detect:
     # Zhang et al. 2016, the weights of facenet-pytorch.
     from facenet_pytorch import MTCNN

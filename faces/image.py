@@ -49,7 +49,7 @@ def decode_image(content: bytes) -> np.ndarray:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise UnreadableImage(f"{width}x{height} pixels are more than {MAX_PIXELS:,}")
-                return np.asarray(_rgb(_upright(picture)))
+                return np.asarray(as_rgb(_upright(picture)))
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
@@ -83,7 +83,8 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode as RGB, transparency on white."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
         picture.load()
         return picture

@@ -31,8 +31,24 @@ STEP_BACK = 2
 RATE = Fraction(25)
 """Frames a second where a film says none."""
 
+FORMATS = (
+    "mov,avi,matroska,mpeg,mpegts,mpegvideo,h264,hevc,m4v,asf,flv,ogg,gif,apng,mxf,ivf,obu,dv,"
+    "mjpeg,nut,wtv,swf,rm,nuv,yuv4mpegpipe"
+)
+"""FFmpeg's names of the containers that are read: those that hold their own pictures."""
+
 Shown = tuple[Any, int, float]
 """A decoded frame of PyAV, its place in the order of showing, and seconds from the first."""
+
+
+def open_film(path: Path | str) -> Any:
+    """A film's container. A list of other files (a playlist, a stream's description) is refused:
+    it would make the decoder open those. Raises av.FFmpegError, OSError or ValueError.
+    """
+    import av
+
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(str(path), metadata_errors="ignore", options=options)
 
 
 # ---------------------------------------------------------------------------- read through
@@ -98,12 +114,11 @@ class Index:
 
 def read_through(path: Path, index: Index, places: list[int]) -> Iterator[Shown]:
     """The frames at `places` of the order of showing, skipping what they do not need."""
-    import av
 
     targets = {index.shown[place] for place in places}
     wanted = {index.pts[index.shown[place]]: place for place in places}
     seconds = index.seconds()
-    with av.open(str(path), metadata_errors="ignore") as film:
+    with open_film(path) as film:
         stream = film.streams.video[0]
         decoder = stream.codec_context
         decoder.thread_type = "AUTO"
@@ -206,11 +221,10 @@ def jumped(path: Path, table: Table, places: list[int]) -> Iterator[Shown]:
 
     A file whose frames are not where its table says is read through after all.
     """
-    import av
 
     seconds = table.seconds()
     left = list(places)
-    with av.open(str(path), metadata_errors="ignore") as film:
+    with open_film(path) as film:
         stream = film.streams.video[0]
         stream.codec_context.thread_type = "AUTO"
         for group, own in table.groups(places).items():
@@ -224,7 +238,7 @@ def jumped(path: Path, table: Table, places: list[int]) -> Iterator[Shown]:
             left = left[len(own) :]
         else:
             return
-    with av.open(str(path), metadata_errors="ignore") as film:
+    with open_film(path) as film:
         index = Index.of(film, film.streams.video[0])
     if index.shown:
         yield from read_through(path, index, [p for p in left if p < len(index.shown)])
@@ -292,7 +306,7 @@ def sought(path: Path, times: list[float]) -> Iterator[Shown]:
     """
     import av
 
-    with av.open(str(path), metadata_errors="ignore") as film:
+    with open_film(path) as film:
         stream = film.streams.video[0]
         stream.codec_context.thread_type = "AUTO"
         unit, rate = stream.time_base or 1 / RATE, stream.average_rate or RATE

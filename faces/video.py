@@ -10,13 +10,14 @@ faces/packets.py reads a film through or jumps about in it, whichever is faster 
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from faces import packets
+from faces import animation, packets
 from faces.image import MAX_PIXELS, UnreadableImage, read_image
 from flags import Frames
 
@@ -76,6 +77,19 @@ class Clip:
             raise UnreadableVideo("not one frame of it can be decoded")
 
 
+@contextmanager
+def opened(path: Path | str) -> Iterator[Any]:
+    """A film's container, of a format that holds its own pictures; UnreadableVideo otherwise."""
+    import av
+
+    try:
+        film = packets.open_film(path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UnreadableVideo(_reason(error)) from None
+    with film:
+        yield film
+
+
 def open_clip(path: Path | str, settings: Frames) -> Clip:
     """The frames of a film, an animated picture or a folder of pictures, as `settings` asks.
 
@@ -84,10 +98,12 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
     path = Path(path)
     if path.is_dir():
         return _folder(path, settings)
+    if count := animation.frame_count(path):
+        return _animation(path, count, settings)
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as film:
+        with opened(path) as film:
             if not film.streams.video:
                 raise UnreadableVideo("it has no video stream")
             stream = film.streams.video[0]
@@ -223,6 +239,14 @@ def _folder(path: Path, settings: Frames) -> Clip:
     return Clip(path, len(files), seconds[-1], len(places), frames())
 
 
+def _animation(path: Path, count: int, settings: Frames) -> Clip:
+    """Spread over the frames' numbers: when each is shown only decoding all would tell."""
+    places = wanted_places([float(number) for number in range(count)], settings)
+    found = animation.frames(path, places)
+    frames = (Frame(image, number, seconds) for number, seconds, image in found)
+    return Clip(path, count, 0.0, len(places), frames)
+
+
 def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = getattr(error, "strerror", "") or " ".join(str(error).split()) or type(error).__name__
     return f"not a film that can be read: {words[:160]}"

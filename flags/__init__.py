@@ -15,6 +15,7 @@ from pydantic import field_validator, model_validator
 from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Blend, Fakes, Warp
+from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
 from flags.testing import Compare, Heatmaps, Perturb, Rule, Tracking, Tta
@@ -22,11 +23,11 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "Balance", "Blend", "CelebDf", "Check", "Compare", "Config", "Data", "DeepfakeTimit",
-    "Dfd", "Face", "FaceForensics", "Fakes", "Files", "Folder", "Frames", "Heatmaps",
-    "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer",
-    "Overlap", "Perturb", "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Tracking",
-    "Unsplash", "Warp", "parse_margin",
+    "Augment", "Balance", "Blend", "Cams", "CelebDf", "Check", "Compare", "Config", "Data",
+    "DeepfakeTimit", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files", "Folder",
+    "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
+    "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
+    "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 
 

@@ -13,16 +13,20 @@ Tta = Literal["", "none", "flip", "crops10"]
 """Empty, or a name in scores.TTA."""
 
 
+CamMethod = Literal[
+    "GradCAM", "GradCAM++", "HiResCAM", "LayerCAM", "EigenCAM", "ScoreCAM", "AblationCAM"
+]
+"""The names in report.cams.METHODS."""
+
+
 class Heatmaps(Section):
     count: int = described(12, "Pictures drawn: a third most wrong, most certain, random.", ge=1)
     path: PathText = described("", "One picture or a folder to explain instead of the test set.")
-    method: Literal[
-        "GradCAM", "GradCAM++", "HiResCAM", "LayerCAM", "EigenCAM", "ScoreCAM", "AblationCAM"
-    ] = described(
+    method: CamMethod = described(
         "GradCAM",
         "How a layer's maps become one. EigenCAM is not about a class; ScoreCAM and AblationCAM "
         "run the network once a map: seconds to minutes a picture.",
-    )  # fmt: skip
+    )
 
 
 def _as_list(value: Any) -> Any:

@@ -10,7 +10,8 @@ A file of your own dropped into this folder is found by its name.
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,29 @@ class Detector(nn.Module):
 
         self.backbone.train(not frozen).requires_grad_(not frozen)
         head_of(self.backbone).train().requires_grad_(True)
+
+    @contextmanager
+    def features(self) -> Iterator[list[torch.Tensor]]:
+        """Collect the last features of every batch that the network sees inside the block.
+
+        One tensor [batch, d] a call, float32 on the CPU: what the head (its classifier) is given,
+        averaged over the map where that is one.
+        """
+        from networks.backbones import head_of
+
+        seen: list[torch.Tensor] = []
+
+        def keep(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            values = given[0].detach().float()
+            if values.ndim > 2:
+                values = values.flatten(2).mean(2)
+            seen.append(values.cpu())
+
+        handle = head_of(self.backbone).register_forward_pre_hook(keep)
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
     @property
     def heatmap_layer(self) -> nn.Module:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from faces.cache import Found, known_picture, recipe_key, search_picture
-from faces.clips import FoundClip, known_clip, search_clip
-from faces.detector import Detect, make_detector
+from faces.clips import FoundClip, known_clip, recipe_of_frames, search_clip
+from faces.detector import Detect, shared_detector
 from flags import Face, Prepare
 from utils import UserError, cores, pick_device
 
@@ -212,11 +211,9 @@ def _searched_one(path: str, kind: str, config: Prepare, folder: Path) -> Found 
     if kind == "photo":
         if known := _known(path, kind, config, folder):
             return known  # another of the same content was searched by now
-        detect = detector(face.model_dump_json(), config.device)
+        detect = detector(face, config.device)
         return search_picture(path, detect, face, folder / recipe_key(face))
-    detect_size = min(face.detect_size, config.frames.detect_size)
-    of_frames = face.model_copy(update={"select": "all", "detect_size": detect_size})
-    detect = detector(of_frames.model_dump_json(), config.device)
+    detect = detector(recipe_of_frames(face, config.frames), config.device)
     return search_clip(path, detect, face, config.frames, folder)
 
 
@@ -237,10 +234,9 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
-@lru_cache(maxsize=2)
-def detector(recipe: str, device: str) -> Detect:
-    """A detector that a process makes once. Raises UserError where there is no such device."""
-    return make_detector(Face.model_validate_json(recipe), pick_device(device))
+def detector(recipe: Face, device: str) -> Detect:
+    """This process's detector. Raises UserError where there is no such device."""
+    return shared_detector(recipe.model_dump_json(), str(pick_device(device)))
 
 
 def one_thread() -> None:

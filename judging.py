@@ -1,0 +1,257 @@
+"""Scores of the persons in a photo or film -> one of six states, and what must be said beside it.
+
+    judging.concluded([[.9, .8, ...], [.1, ...]], limits, least=12, rule="mean")
+
+It never says "real": where nothing was found, it says that no signs were found.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import rules
+from faces.media import FILM, Media
+from flags import Evidence
+from metrics import Thresholds
+
+UNREADABLE, NO_FACE = "unreadable", "no_face"
+NOT_ENOUGH, INCONCLUSIVE = "not_enough_evidence", "inconclusive"
+SIGNS, NO_SIGNS = "signs_of_manipulation", "no_signs_found"
+STATES = (UNREADABLE, NO_FACE, NOT_ENOUGH, INCONCLUSIVE, SIGNS, NO_SIGNS)
+
+
+# --------------------------------------------------------------------------------- values
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A score below `low` shows no signs, one above `high` does; between them nobody can tell.
+
+    unit: what they were fitted on, `face` or `video`. data: its name. note: what is odd about them.
+    """
+
+    low: float
+    high: float
+    unit: str
+    data: str
+    temperature: float = 1.0
+    note: str = ""
+
+    @classmethod
+    def of(cls, thresholds: Thresholds, note: str = "") -> "Limits":
+        """A checkpoint's thresholds; where its two cross, between them is still inconclusive."""
+        band = sorted((thresholds.t_low, thresholds.t_high))
+        return cls(*band, thresholds.unit, thresholds.data, thresholds.temperature, note)
+
+    def state(self, score: float) -> str:
+        if score < self.low:
+            return NO_SIGNS
+        return SIGNS if score > self.high else INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class ScoredFace:
+    """One face. box: left, top, right, bottom in pixels of the upright picture. score: 0..1, None
+    where the network gave none. distance: from the usual, in parts of the limit (above 1: unlike
+    99 % of validation reals). picture: a small JPEG. frame, seconds: of a film.
+    """
+
+    box: tuple[float, ...]
+    score: float | None
+    frame: int | None = None
+    seconds: float | None = None
+    confidence: float | None = None
+    distance: float | None = None
+    picture: bytes = b""
+
+    @property
+    def size(self) -> float:
+        """The shorter side in pixels."""
+        left, top, right, bottom = self.box
+        return min(right - left, bottom - top)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's faces in the order of time, their score by the rule, and what that says."""
+
+    number: int
+    faces: tuple[ScoredFace, ...]
+    score: float | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that makes the verdict weaker. kind: a name for programs."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Searched:
+    """How much was looked at. wanted, found: frames asked for and decoded; a photo has one.
+
+    total: frames of the film. cut: frames that a file which was cut off promises. seconds: its
+    length. size: width and height of the upright picture.
+    """
+
+    frames: int = 1
+    missing: int = 0
+    cut: int = 0
+    total: int = 1
+    seconds: float = 0.0
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Suspicious:
+    """A face as the network saw it: uint8 RGB [height, width, 3], for heatmaps."""
+
+    person: int
+    face: ScoredFace
+    picture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of one file. score: None unless the state rests on it.
+
+    reason: one sentence of why the state is what it is. probability: where the checkpoint is
+    calibrated. took: seconds.
+    """
+
+    path: str
+    state: str
+    reason: str
+    score: float | None = None
+    probability: float | None = None
+    limits: Limits | None = None
+    rule: str = ""
+    persons: tuple[Person, ...] = ()
+    cautions: tuple[Caution, ...] = ()
+    media: Media | None = None
+    searched: Searched | None = None
+    suspicious: tuple[Suspicious, ...] = ()
+    sha256: str = ""
+    took: float = 0.0
+
+    @property
+    def faces(self) -> list[ScoredFace]:
+        return [face for person in self.persons for face in person.faces]
+
+    @property
+    def decisive(self) -> Person | None:
+        """The person whose score is the file's."""
+        scored = [person for person in self.persons if person.score is not None]
+        return max(scored, key=lambda person: person.score or 0.0, default=None)
+
+
+# -------------------------------------------------------------------------------- judging
+
+
+def judged(
+    faces: dict[int, list[ScoredFace]], limits: Limits, rule: str, evidence: Evidence, film: bool
+) -> tuple[Person, ...]:
+    """Each person's score and state, the most suspicious first.
+
+    A film needs `min_faces` of a person, a photo a face of `min_face` pixels.
+    """
+    persons = []
+    for number, own in faces.items():
+        values = np.array([face.score for face in own if face.score is not None])
+        try:
+            score = rules.of_track(values, rule) if film else float(values.max())
+        except (rules.NoScore, ValueError):
+            persons.append(Person(number, tuple(own), None, NOT_ENOUGH))
+            continue
+        enough = len(values) >= evidence.min_faces if film else own[0].size >= evidence.min_face
+        state = limits.state(score) if enough else NOT_ENOUGH
+        persons.append(Person(number, tuple(own), score, state))
+    return tuple(sorted(persons, key=lambda p: -1.0 if p.score is None else -p.score - 2))
+
+
+def concluded(persons: Sequence[Person], limits: Limits) -> str:
+    """The state of the whole, of one person at least.
+
+    That of the most suspicious person of whom enough was seen. Someone who might be suspicious,
+    but of whom too little was seen, keeps it from being "no signs".
+    """
+    known = [person for person in persons if person.state != NOT_ENOUGH]
+    states = {person.state for person in known}
+    for state in (SIGNS, INCONCLUSIVE):
+        if state in states:
+            return state
+    unknown = [person for person in persons if person.state == NOT_ENOUGH]
+    harmless = all(p.score is not None and limits.state(p.score) == NO_SIGNS for p in unknown)
+    return NO_SIGNS if known and harmless else NOT_ENOUGH
+
+
+def why(state: str, persons: Sequence[Person], evidence: Evidence, film: bool) -> str:
+    """The reason of a state that rests on faces, in one sentence."""
+    if state != NOT_ENOUGH:
+        return {
+            SIGNS: "the score is above the upper limit",
+            INCONCLUSIVE: "the score lies between the two limits",
+            NO_SIGNS: "the score is below the lower limit",
+        }[state]
+    least = f"{evidence.min_faces} faces" if film else f"a face of {evidence.min_face} px"
+    few = [person for person in persons if person.state == NOT_ENOUGH]
+    if not any(face.score is not None for person in few for face in person.faces):
+        return "the network gave no number for any face"
+    if film:
+        most = max(len(person.faces) for person in few)
+        return f"{most} faces of a person were found, and a film needs {least}"
+    return f"the face has {max(p.faces[0].size for p in few):.0f} px, and a photo needs {least}"
+
+
+def calibrated(score: float, limits: Limits) -> float | None:
+    """The score as a probability, where the checkpoint's temperature was fitted."""
+    if limits.temperature == 1 or not 0 < score < 1:
+        return None
+    return 1 / (1 + math.exp(-math.log(score / (1 - score)) / limits.temperature))
+
+
+# ------------------------------------------------------------------------------- cautions
+
+
+def cautions_of(
+    persons: Sequence[Person],
+    media: Media,
+    searched: Searched,
+    evidence: Evidence,
+    wanted: int,
+    familiar: str,
+) -> tuple[Caution, ...]:
+    """What weakens a verdict, in words. wanted: frames that settings ask for. familiar: why
+    nobody can tell whether a face is unlike those of validation; empty where it was checked.
+    """
+    found, film = [], media.kind == FILM
+    sizes = [face.size for person in persons[:1] for face in person.faces]
+    if sizes and float(np.median(sizes)) < evidence.small_face:
+        text = f"the face is small ({np.median(sizes):.0f} px): traces of editing may be lost"
+        found.append(Caution("small_face", text))
+    if 0 < media.quality < evidence.jpeg_quality:
+        text = f"heavily compressed (JPEG quality about {media.quality}): traces may be lost"
+        found.append(Caution("compression", text))
+    if 0 < media.bits_per_pixel < evidence.bits_per_pixel:
+        text = f"heavily compressed ({media.bits_per_pixel:.3f} bits a pixel): traces may be lost"
+        found.append(Caution("compression", text))
+    if film and searched.frames < min(wanted, 2 * evidence.min_faces):
+        found.append(Caution("few_frames", f"only {searched.frames} frames could be looked at"))
+    if searched.cut:
+        text = f"the file is cut off: its last {searched.cut} frames are missing"
+        found.append(Caution("cut", text))
+    if searched.missing:
+        text = f"{searched.missing} of the frames that were looked for are damaged"
+        found.append(Caution("damaged", text))
+    far = [f.distance for p in persons[:1] for f in p.faces if f.distance is not None]
+    if far and float(np.median(far)) > 1:
+        text = "the face is unlike 99 % of the faces that the network was checked on: trust it less"
+        found.append(Caution("unfamiliar", text))
+    if persons and familiar:
+        found.append(Caution("familiarity_unknown", familiar))
+    return tuple(found)

@@ -1,0 +1,127 @@
+"""One photo, film or folder -> a verdict that may say that it does not know.
+
+    python predict.py clip.mp4
+    python predict.py photos/ "more/*.jpg" --json verdicts.json --csv verdicts.csv
+    python predict.py clip.mp4 --out pages --cam --video
+    python predict.py clip.mp4 --checkpoint log/quickstart/checkpoints/best.pth
+
+Each file gets one state: unreadable, no_face, not_enough_evidence, inconclusive,
+signs_of_manipulation or no_signs_found; never "real". The files are only read, and nothing is sent
+anywhere. --json: all that was found out; --csv: one line a file; --out: a page a file.
+
+Exit status: 0 every file was analysed; 2 a mistake in the command; 3 some files are unreadable;
+4 none could be analysed.
+"""
+
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flags import Predict
+from settings import parse
+from utils import UserError, console, run_command
+
+if TYPE_CHECKING:
+    from judging import Verdict
+    from verdict import Model
+
+SOME_UNREADABLE, NOTHING_ANALYSED = 3, 4
+
+
+def main(argv: list[str]) -> int:
+    settings = parse(Predict, argv, __doc__, words="paths")
+    files = files_of(settings.paths)
+    # Imported late: --help and a mistake in the command need no network.
+    import verdict
+    from report import verdict_files
+
+    file = verdict.find_checkpoint(settings.checkpoint)
+    model = verdict.load_model(file, settings.device, settings.batch_size)
+    log = console()
+    if not settings.checkpoint:
+        log.info(f"Weights: {model.file}: {model.good_for}\n")
+    verdicts = judge(files, model, settings)
+    verdict_files.write(verdicts, model, settings.json_file, settings.csv)
+    log.info(said(verdicts, model))
+    return status(verdicts)
+
+
+def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verdict"]:
+    """The verdict of each file, one after another."""
+    from tqdm import tqdm
+
+    import verdict
+
+    found = []
+    quiet = not sys.stderr.isatty()
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=len(files), disable=quiet, bar_format=form, leave=False) as bar:
+        for number, file in enumerate(files):
+
+            def tell(share: float, what: str, number: int = number, file: str = file) -> None:
+                bar.set_description(f"{Path(file).name[:30]}: {what}", refresh=False)
+                bar.n = number + share
+                bar.refresh()
+
+            found.append(verdict.of_file(file, model, settings, tell, bool(settings.out)))
+    return found
+
+
+def said(verdicts: Sequence["Verdict"], model: "Model") -> str:
+    """A block for one file, a table for many."""
+    from report import verdict_text
+
+    if len(verdicts) == 1:
+        return verdict_text.block(verdicts[0], model)
+    return "\n".join([verdict_text.table(verdicts), *verdict_text.of_model(model)])
+
+
+def status(verdicts: Sequence["Verdict"]) -> int:
+    unreadable = sum(verdict.state == "unreadable" for verdict in verdicts)
+    if unreadable == len(verdicts):
+        return NOTHING_ANALYSED
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def files_of(paths: Sequence[str]) -> list[str]:
+    """The files that are meant, each once: those of a folder and below it by their suffix.
+
+    In the order they were named, sorted within a folder or pattern; hidden ones only where they
+    were named themselves. Raises UserError where a path is nothing.
+    """
+    if not paths:
+        raise UserError("no photo or film was named: python predict.py PATH ...")
+    found: dict[str, str] = {}
+    for path in paths:
+        # Not Path.glob, which takes no absolute pattern.
+        matched = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
+        if not matched:
+            raise UserError(f"{path}: no such file or folder")
+        for one in matched:
+            inside = media_in(Path(one)) if Path(one).is_dir() else [one]
+            for file in inside:
+                found.setdefault(str(Path(file).resolve()), file)
+    if not found:
+        raise UserError(f"{', '.join(paths)}: no photo or film in there")
+    return list(found.values())
+
+
+def media_in(folder: Path) -> list[str]:
+    """Photos and films below a folder, by their suffix, sorted; nothing hidden."""
+    from faces.image import SUFFIXES as PHOTOS
+    from faces.video import SUFFIXES as FILMS
+
+    known = PHOTOS | FILMS
+    return sorted(
+        str(file)
+        for file in folder.rglob("*")
+        if file.suffix.lower() in known
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
