@@ -50,6 +50,10 @@ TYPES: dict[str, Any] = {
     "tta": str,
     "thresholds": {"threshold": Real, "t_low": Real, "t_high": Real, "data": str},
     "video_thresholds": {"threshold": Real, "t_low": Real, "t_high": Real, "data": str},
+    "features": {
+        "mean": str, "basis": str, "variances": str, "rest": Real, "limit": Real, "n": int,
+        "data": str,
+    },
     "epoch": int,
     "history": [dict],
     "best": {"epoch": int, "valid_loss": Real},
@@ -58,7 +62,7 @@ TYPES: dict[str, Any] = {
 }  # fmt: skip
 """What the text of a file must be, since a stranger's may hold anything: types, (least, most)."""
 
-OPTIONAL = ("video_thresholds", "tta")
+OPTIONAL = ("video_thresholds", "features", "tta")
 """Keys that not every checkpoint has."""
 
 OPSET = 18

@@ -14,8 +14,8 @@ import numpy as np
 LEAST = 20
 """Fewer reals say too little of what is usual: nothing is stored."""
 
-MOST = 4096
-"""So many reals are looked at; more would move nothing."""
+MOST = 1000
+"""So many reals are looked at: a second of work, and more would move little."""
 
 DIRECTIONS = 32
 FOLDS = 5

@@ -25,6 +25,7 @@ from utils import UserError, console, run_command
 
 if TYPE_CHECKING:
     from judging import Verdict
+    from report.verdict_folder import Folder
     from verdict import Model
 
 SOME_UNREADABLE, NOTHING_ANALYSED = 3, 4
@@ -45,16 +46,19 @@ def main(argv: list[str]) -> int:
     verdicts = judge(files, model, settings)
     verdict_files.write(verdicts, model, settings.json_file, settings.csv)
     log.info(said(verdicts, model))
+    if settings.out:
+        log.info(f"\n Pages      : {Path(settings.out) / 'index.html'}")
     return status(verdicts)
 
 
 def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verdict"]:
-    """The verdict of each file, one after another."""
+    """The verdict of each file, one after another, with its page where those are wanted."""
     from tqdm import tqdm
 
     import verdict
 
-    found = []
+    found: list[verdict.Verdict] = []
+    pages = pages_of(model, settings)
     quiet = not sys.stderr.isatty()
     form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=len(files), disable=quiet, bar_format=form, leave=False) as bar:
@@ -65,8 +69,20 @@ def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verd
                 bar.n = number + share
                 bar.refresh()
 
-            found.append(verdict.of_file(file, model, settings, tell, bool(settings.out)))
+            found.append(verdict.of_file(file, model, settings, tell, pages is not None))
+            if pages:
+                pages.add(found[-1], lambda share, tell=tell: tell(share, "drawing"))
+    if pages:
+        pages.close()
     return found
+
+
+def pages_of(model: "Model", settings: Predict) -> "Folder | None":
+    if not settings.out:
+        return None
+    from report.verdict_folder import Folder
+
+    return Folder(Path(settings.out), model, settings.heatmaps.method, settings.video)
 
 
 def said(verdicts: Sequence["Verdict"], model: "Model") -> str:

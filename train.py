@@ -65,6 +65,7 @@ from training.rows import Rows, find_their_faces, labels_of, read_rows, samples
 from training.signals import Signals, Stopped
 from training.step import NotANumber, Step, sum_type
 from training.thresholds import NOT_FITTED, Fitted, fitted_thresholds
+from training.usual import Reals
 from utils import UserError
 
 MOST_ROLLBACKS, ROLLBACK_FACTOR = 3, 0.1
@@ -182,10 +183,8 @@ class Trainer:
             cells=cells,
             processes=processes,
         )
-        pin = self.device.type == "cuda"
-        self.train_loader = make_loader(
-            self.train_set, self.order, config.num_workers, pin_memory=pin
-        )
+        workers, pin = config.num_workers, self.device.type == "cuda"
+        self.train_loader = make_loader(self.train_set, self.order, workers, pin)
         self.valid_loader = scores.loader_for(self.valid_set, config, self.device, processes)
         self.optimizer = make_optimizer(network, config)
         self.schedule = Schedule(self.optimizer, config, steps=len(self.order))
@@ -278,14 +277,14 @@ class Trainer:
     def validate(self, signals: Signals) -> tuple[dict[str, float], Fitted]:
         """Scores of the validation rows -> metrics and thresholds."""
         labels = labels_of(self.valid_set)
-        names = self.valid_set.names  # type: ignore[attr-defined]
         precision, _ = scores.scoring_precision(self.config, self.device)
         self.processes.same_buffers(self.network)
         self.processes.same_buffers(self.step.evaluated)
+        reals = Reals(self.step.evaluated, self.valid_loader, labels)
         values, failures = scores.score(
             self.step.evaluated,
-            self.valid_loader,
-            names,
+            reals,
+            self.valid_set.names,  # type: ignore[attr-defined]
             self.device,
             precision,
             self.config.channels_last,
@@ -301,6 +300,7 @@ class Trainer:
             raise NotANumber("the network's answer to validation faces is not a number")
         self.left_out.note(failures)
         fitted = fitted_thresholds(self.rows, labels, values, self.config.rule)
+        fitted |= reals.fitted(self.processes, self.rows.valid_name)
         kept = {"loss", "accuracy", "precision", "recall", "auc"}
         kept.add(self.config.saving.best.removeprefix("valid_"))
         return {f"valid_{key}": result[key] for key in result if key in kept}, fitted

@@ -196,15 +196,27 @@ def _search(
     film = media.kind == FILM
     recipe = recipe_of_frames(face, settings.frames) if film else face
     detect = shared_detector(recipe.model_dump_json(), str(model.device))
-    if not film:
-        return find_faces([path], face, home, model.device, progress=False, detect=detect)[path]
 
     def between(done: int, wanted: int) -> None:
         tell(0.9 * done / max(1, wanted), f"frame {done} of {wanted}")
         if time.monotonic() - begun > settings.time_limit:
             raise TooLong
 
-    return search_clip(path, detect, face, settings.frames, home, between)
+    with _one_thread():
+        if film:
+            return search_clip(path, detect, face, settings.frames, home, between)
+        return find_faces([path], face, home, model.device, progress=False, detect=detect)[path]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """MTCNN's pieces of work are so small that further threads only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _judged(

@@ -96,7 +96,7 @@ class Detector(nn.Module):
         """Collect the last features of every batch that the network sees inside the block.
 
         One tensor [batch, d] a call, float32 on the CPU: what the head (its classifier) is given,
-        averaged over the map where that is one.
+        averaged over the map where that is one. None of a network without a head.
         """
         from networks.backbones import head_of
 
@@ -108,7 +108,12 @@ class Detector(nn.Module):
                 values = values.flatten(2).mean(2)
             seen.append(values.cpu())
 
-        handle = head_of(self.backbone).register_forward_pre_hook(keep)
+        try:
+            head = head_of(self.backbone)
+        except UserError:  # somebody's own network without a linear layer
+            yield seen
+            return
+        handle = head.register_forward_pre_hook(keep)
         try:
             yield seen
         finally:

@@ -99,10 +99,7 @@ def draw(
 
     picture: uint8 RGB [height, width, 3]. heatmap: [height, width], 0..1. label: 0, 1 or -1.
     """
-    colours = cv2.applyColorMap((255 * heatmap.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
-    overlay = (0.5 * picture + 0.5 * colours).round().astype(np.uint8)
-    pair = np.concatenate([picture, overlay], axis=1)
+    pair = np.concatenate([picture, overlay(picture, heatmap)], axis=1)
     sheet = Image.new("RGB", (max(pair.shape[1], 300), pair.shape[0] + TEXT_HEIGHT), "white")
     sheet.paste(Image.fromarray(pair), (0, TEXT_HEIGHT))
     right = label < 0 or (label == FAKE) == (score >= THRESHOLD)
@@ -112,6 +109,13 @@ def draw(
     pen.text((4, 23), second, fill="#444444", font=font)
     pen.text((4, 43), legend(score, method), fill="#444444", font=font)
     return np.asarray(sheet)
+
+
+def overlay(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """A map laid over its face: uint8 RGB."""
+    colours = cv2.applyColorMap((255 * heatmap.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    return (0.5 * picture + 0.5 * colours).round().astype(np.uint8)
 
 
 def caption(label: int, score: float) -> str:

@@ -185,9 +185,14 @@ def write_page(path: Path | str, page: Page) -> None:
 
 def write(path: Path | str, template: str, page: Any) -> None:
     """Write what a template of this folder makes of `page`."""
-    text = _environment().get_template(template).render(page=page)
+    text = rendered(template, page)
     # A file name may hold bytes that are no UTF-8: shown as \udcff, they cost nobody the page.
     utils.write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def rendered(template: str, page: Any) -> str:
+    """What a template of this folder makes of `page`, as HTML."""
+    return _environment().get_template(template).render(page=page)
 
 
 def headline(
@@ -225,6 +230,7 @@ def _environment() -> Environment:
         "plot": _plot,
         "picture": _picture,
         "groups": _groups,
+        "image": lambda content: _data_uri("image/jpeg", content),
     }
     return environment
 
