@@ -42,8 +42,8 @@ class Limits:
     @classmethod
     def of(cls, thresholds: Thresholds, note: str = "") -> "Limits":
         """A checkpoint's thresholds; where its two cross, between them is still inconclusive."""
-        band = sorted((thresholds.t_low, thresholds.t_high))
-        return cls(*band, thresholds.unit, thresholds.data, thresholds.temperature, note)
+        low, high = sorted((thresholds.t_low, thresholds.t_high))
+        return cls(low, high, thresholds.unit, thresholds.data, thresholds.temperature, note)
 
     def state(self, score: float) -> str:
         if score < self.low:
@@ -223,11 +223,10 @@ def cautions_of(
     media: Media,
     searched: Searched,
     evidence: Evidence,
-    wanted: int,
     familiar: str,
 ) -> tuple[Caution, ...]:
-    """What weakens a verdict, in words. wanted: frames that settings ask for. familiar: why
-    nobody can tell whether a face is unlike those of validation; empty where it was checked.
+    """What weakens a verdict, in words. familiar: why nobody can tell whether a face is unlike
+    those of validation; empty where it was checked.
     """
     found, film = [], media.kind == FILM
     sizes = [face.size for person in persons[:1] for face in person.faces]
@@ -240,7 +239,7 @@ def cautions_of(
     if 0 < media.bits_per_pixel < evidence.bits_per_pixel:
         text = f"heavily compressed ({media.bits_per_pixel:.3f} bits a pixel): traces may be lost"
         found.append(Caution("compression", text))
-    if film and searched.frames < min(wanted, 2 * evidence.min_faces):
+    if film and searched.frames < 2 * evidence.min_faces:
         found.append(Caution("few_frames", f"only {searched.frames} frames could be looked at"))
     if searched.cut:
         text = f"the file is cut off: its last {searched.cut} frames are missing"

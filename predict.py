@@ -16,6 +16,7 @@ Exit status: 0 every file was analysed; 2 a mistake in the command; 3 some files
 import glob
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verd
 
             found.append(verdict.of_file(file, model, settings, tell, pages is not None))
             if pages:
-                pages.add(found[-1], lambda share, tell=tell: tell(share, "drawing"))
+                pages.add(found[-1], partial(tell, what="drawing"))
     if pages:
         pages.close()
     return found

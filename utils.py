@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import psutil
-import torch
+
+if TYPE_CHECKING:  # two seconds, which --help and a mistake in a command should not take
+    import torch
 
 
 class UserError(Exception):
@@ -127,6 +129,8 @@ def without_nan(value: Any) -> Any:
 
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and PyTorch's global generators."""
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries below us draw from the global generator
     torch.manual_seed(seed)
@@ -141,11 +145,13 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 # --------------------------------------------------------------------------------- device
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> "torch.device":
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` or a GPU's number -> a device that is there.
 
     Raises UserError that names the remedy where the device is not there.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda:0")
@@ -193,8 +199,10 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
+def pick_precision(wanted: str, device: "torch.device") -> tuple["torch.dtype", str]:
     """The arithmetic of autocast and a sentence that says why; float32 means no autocast."""
+    import torch
+
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if wanted != "auto":
         if wanted == "fp16" and device.type == "cpu":
@@ -210,6 +218,8 @@ def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]
 
 
 def _cpu_computes_in_bf16() -> bool:
+    import torch
+
     # Emulated bfloat16 is slower than float32, so only real instructions count. The two
     # questions have no public name in torch 2.11 to 2.15.
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -243,8 +253,10 @@ def console(log_file: Path | None = None, shown: bool = True) -> logging.Logger:
     return logger
 
 
-def environment_block(device: torch.device, seed: int, precision: str, processes: int = 1) -> str:
+def environment_block(device: "torch.device", seed: int, precision: str, processes: int = 1) -> str:
     """The console's `[+] System environments` block."""
+    import torch
+
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:

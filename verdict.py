@@ -238,7 +238,7 @@ def _judged(
     if len(rows) == 0:
         looked = f"{searched.frames} frames" if film else "the photo"
         reason = f"no face was found in {looked}"
-        cautions = judging.cautions_of((), media, searched, evidence, settings.frames.count, "")
+        cautions = judging.cautions_of((), media, searched, evidence, "")
         return Verdict(
             path, judging.NO_FACE, reason, cautions=cautions, media=media, searched=searched
         )
@@ -265,7 +265,7 @@ def _judged(
         limits,
         model.state["rule"],
         persons,
-        judging.cautions_of(persons, media, searched, evidence, settings.frames.count, unknown),
+        judging.cautions_of(persons, media, searched, evidence, unknown),
         media,
         searched,
         _suspicious(rows, samples, values, persons, settings) if settings.cam else (),
@@ -324,7 +324,7 @@ def _scored(
             yield batch
 
     stored = model.state.get("features")
-    with model.network.features() if stored else contextlib.nullcontext([]) as seen:
+    with model.network.features() as seen:
         values, _ = scores.score(
             model.network, noted(), rows["path"].tolist(), model.device,
             channels_last=model.config.channels_last,

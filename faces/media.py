@@ -132,9 +132,11 @@ LUMINANCE = np.array([
 
 def jpeg_quality(tables: dict[int, list[int]]) -> int:
     """libjpeg's quality, 1..100, whose luminance table is nearest to a file's; 0: not a JPEG."""
-    table = np.sort(np.asarray(tables.get(0, []), float))
+    table = np.asarray(tables.get(0, []), float)
     if len(table) != 64:
         return 0
-    scale = 100 * table.sum() / LUMINANCE.sum()  # sums: the order of the values does not matter
-    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
-    return int(np.clip(round(quality), 1, 100))
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    known = np.clip((np.outer(scale, LUMINANCE) + 50) // 100, 1, 255)
+    # Sums: the order of the values, which a file may give in zigzag, does not matter.
+    return int(quality[np.abs(known.sum(axis=1) - table.sum()).argmin()])

@@ -13,6 +13,7 @@ import torch
 from faces.image import encode_image
 from faces.media import FILM
 from judging import Person, ScoredFace, Verdict
+from metrics import THRESHOLD
 from report import heatmaps
 from report.page import rendered
 from report.verdict_text import (
@@ -147,10 +148,17 @@ def cams(verdict: Verdict, model: Model, method: str = heatmaps.METHOD) -> list[
         face = np.ascontiguousarray(np.broadcast_to(one.picture, (*one.picture.shape[:2], 3)))
         when = f" at {clock(one.face.seconds)}" if one.face.seconds is not None else ""
         who = f"person {one.person + 1}{when}, " if len(verdict.persons) > 1 or when else ""
-        caption = f"{who}score {value:.3f}. {heatmaps.legend(value, method)}"
+        caption = f"{who}score {value:.3f}. {_legend(value, method)}"
         over = encode_image(heatmaps.overlay(face, heatmap), ".jpg")
         found.append(Cam(encode_image(face, ".jpg"), over, caption))
     return found
+
+
+def _legend(score: float, method: str) -> str:
+    if method in heatmaps.NOT_ABOUT_A_CLASS:
+        return heatmaps.legend(score, method)
+    which = "a higher" if score >= THRESHOLD else "a lower"
+    return f"{method}: bright parts spoke for {which} score"
 
 
 # ---------------------------------------------------------------------------------- words
@@ -163,7 +171,9 @@ def examined(verdict: Verdict) -> list[str]:
     lines = [looked_at(verdict)]
     if verdict.faces:
         sizes = sorted(face.size for face in verdict.faces)
-        lines.append(f"faces of {sizes[0]:.0f} to {sizes[-1]:.0f} pixels")
+        smallest, largest = f"{sizes[0]:.0f}", f"{sizes[-1]:.0f}"
+        several = f"{smallest} to {largest}" if smallest != largest else smallest
+        lines.append(f"{'faces' if len(sizes) > 1 else 'a face'} of {several} pixels")
     return lines
 
 
@@ -193,16 +203,16 @@ def errors(verdict: Verdict, model: Model) -> list[str]:
         return []
     what = "films" if limits.unit == "video" else "faces"
     lines = [
-        f"The upper limit is set so that about 1 in 20 real {what} of the validation data score "
-        f"above it: such a false alarm is part of the method. The lower limit is set so that about "
-        f"1 in 20 manipulated {what} score below it: so many are missed even of the kinds that the "
-        "network knows.",
+        f"The upper limit is set so that at most 1 in 20 real {what} of the validation data score "
+        f"above it: such a false alarm is part of the method. The lower limit is set so that at "
+        f"most 1 in 20 manipulated {what} score below it: so many may be missed even of the kinds "
+        "that the network knows.",
         f"Both were measured on {limits.data}. On files from other cameras, other people and "
         "other kinds of manipulation it is wrong more often, and how often nobody has measured "
         "here.",
     ]
-    best = next((h for h in model.state["history"] if h.get("epoch") == model.state["epoch"]), {})
-    auc = best.get("valid_auc")
+    history = {one.get("epoch"): one for one in model.state["history"]}
+    auc = history.get(model.state["epoch"], {}).get("valid_auc")
     if auc is not None and np.isfinite(auc):
         lines.append(
             f"Of a real and a manipulated face of that data, drawn at random, the manipulated one "

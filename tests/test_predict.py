@@ -1,0 +1,434 @@
+"""predict.py and verdict.py: the road of test.py, a state for each file, and files for others."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import judging
+import predict
+import prepare
+import test as test_command
+import verdict
+from faces.image import write_image
+from faces.media import describe, jpeg_quality
+from flags import Evidence, Predict
+from judging import (
+    INCONCLUSIVE,
+    NO_FACE,
+    NO_SIGNS,
+    NOT_ENOUGH,
+    SIGNS,
+    UNREADABLE,
+    Limits,
+    ScoredFace,
+)
+from report import verdict_page
+from report.verdict_files import as_csv
+from tests.judges import configuration, face_of, write_checkpoint, write_film
+from utils import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Media of each kind below real/ and fake/, and a checkpoint."""
+    from skimage import data
+
+    home = tmp_path_factory.mktemp("predict")
+    portrait = data.astronaut()
+    face = face_of(portrait)
+    for folder in ("real", "fake"):
+        (home / "media" / folder).mkdir(parents=True)
+    media = home / "media"
+    write_image(media / "real" / "photo.png", portrait)
+    Image.fromarray(portrait[:, ::-1]).save(media / "fake" / "hard.jpg", quality=25)
+    write_film(media / "real" / "one.mp4", face)
+    write_film(media / "fake" / "two.mp4", face[:, ::-1], faces=2, sound=True)
+    write_image(home / "wall.png", np.full((200, 200, 3), 128, np.uint8))
+    (home / "text.mp4").write_text("no film\n" * 50)
+    write_checkpoint(home / "weights.pth")
+    return home
+
+
+@pytest.fixture(scope="module")
+def model(home: Path) -> verdict.Model:
+    return verdict.load_model(home / "weights.pth", "cpu")
+
+
+def settings(**more) -> Predict:
+    return Predict.model_validate({"frames": {"count": 16}, **more})
+
+
+# ------------------------------------------------------------------------------ same road
+
+
+def test_scores_are_those_of_prepare_and_test(home, model, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["folder", "--root", str(home / "media"), "--out", "made", "--workers", "0"]
+    assert prepare.main([*arguments, "--face.select", "all", "--frames.count", "16"]) == 0
+    rows = pd.read_csv("made/manifest.csv", dtype=str, keep_default_na=False)
+    rows.drop(columns="split").to_csv("made/all.csv", index=False)
+    Path("test.yaml").write_text(
+        "network: MesoNet\ninput_size: {height: 64, width: 64}\nface: {select: all}\n"
+        "num_workers: 0\nbootstrap: 0\nlayer_table: False\ntracking: {wandb: off}\n"
+    )
+    more = ["--config_file", "test.yaml", "--device", "cpu", "--prefix", "run"]
+    more += ["--data.test", "made/all.csv", "--test_checkpoint", str(home / "weights.pth")]
+    assert test_command.main(more) == 0
+    faces = pd.read_csv("run/test/scores.csv", keep_default_na=False)
+    films = pd.read_csv("run/test/video_scores.csv").set_index("video")["score"]
+    for name in ("real/photo.png", "fake/hard.jpg", "real/one.mp4", "fake/two.mp4"):
+        mine = verdict.of_file(home / "media" / name, model, settings())
+        stem = re.escape(Path(name).stem)
+        theirs = faces[faces["path"].str.contains(rf"/{stem}_[0-9a-f]")]
+        assert len(theirs) == len(mine.faces) > 0
+        found = sorted(face.score for face in mine.faces)
+        assert np.allclose(found, sorted(theirs["score"]), atol=1e-5)
+        if name.endswith(".mp4"):
+            assert mine.decisive.score == pytest.approx(films[name], abs=1e-5)
+            assert len(mine.persons) == (2 if "two" in name else 1)
+
+
+def test_nothing_is_left_behind_and_the_file_stays(home, model, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    file = home / "media" / "real" / "photo.png"
+    before = (file.read_bytes(), file.stat().st_mtime_ns)
+    file.chmod(0o444)
+    found = verdict.of_file(file, model, settings())
+    assert found.score is not None and list(tmp_path.iterdir()) == []
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert len(found.sha256) == 64 and found.sha256 == verdict.sha256_file(file)
+
+
+# --------------------------------------------------------------------------------- states
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "state"),
+    [(0, 0.001, SIGNS), (0.999, 1, NO_SIGNS), (0.001, 0.999, INCONCLUSIVE)],
+)
+def test_the_limits_of_the_checkpoint_decide(home, tmp_path, low, high, state):
+    file = write_checkpoint(tmp_path / "c.pth", low, high)
+    model = verdict.load_model(file, "cpu")
+    for name in ("real/photo.png", "real/one.mp4"):
+        found = verdict.of_file(home / "media" / name, model, settings())
+        assert found.state == state and 0 < found.score < 1, name
+
+
+def test_films_take_their_own_limits_where_validation_had_films(home, tmp_path):
+    own = {"threshold": 0.5, "t_low": 0.0, "t_high": 0.001, "data": "films", "unit": "video"}
+    file = write_checkpoint(tmp_path / "c.pth", 0.999, 1.0, video_thresholds=own)
+    model = verdict.load_model(file, "cpu")
+    assert verdict.of_file(home / "media/real/one.mp4", model, settings()).state == SIGNS
+    assert verdict.of_file(home / "media/real/photo.png", model, settings()).state == NO_SIGNS
+    assert "single faces" in verdict.load_model(home / "weights.pth").limits(film=True).note
+
+
+def test_what_cannot_be_judged_has_no_score(home, model, tmp_path):
+    portrait = face_of(np.asarray(Image.open(home / "media/real/photo.png")))
+    few = write_film(tmp_path / "few.mp4", portrait, frames=6)
+    small = tmp_path / "small.png"
+    wall = np.full((300, 300, 3), 128, np.uint8)
+    wall[100:180, 100:180] = np.asarray(Image.fromarray(portrait).resize((80, 80)))
+    write_image(small, wall)
+    cases = {few: NOT_ENOUGH, small: NOT_ENOUGH, home / "wall.png": NO_FACE}
+    cases |= {home / "text.mp4": UNREADABLE, tmp_path: UNREADABLE}
+    for file, state in cases.items():
+        found = verdict.of_file(file, model, settings())
+        assert (found.state, found.score) == (state, None) and found.reason, file
+    assert "6 faces" in verdict.of_file(few, model, settings()).reason
+    assert "px" in verdict.of_file(small, model, settings()).reason
+
+
+def scored(*values: float, size: float = 90) -> list[ScoredFace]:
+    return [ScoredFace((0, 0, size, size), value, frame=n) for n, value in enumerate(values)]
+
+
+LIMITS = Limits(0.2, 0.8, "face", "made")
+
+
+@pytest.mark.parametrize(
+    ("persons", "state"),
+    [
+        ({0: [0.1] * 12}, NO_SIGNS),
+        ({0: [0.9] * 12}, SIGNS),
+        ({0: [0.5] * 12}, INCONCLUSIVE),
+        ({0: [0.9] * 11}, NOT_ENOUGH),
+        ({0: [0.1] * 12, 1: [0.9] * 12}, SIGNS),
+        ({0: [0.1] * 12, 1: [0.9] * 3}, NOT_ENOUGH),  # nobody may call this one harmless
+        ({0: [0.1] * 12, 1: [0.1] * 3}, NO_SIGNS),
+        ({0: [0.9] * 12, 1: [0.95] * 3}, SIGNS),
+        ({0: [0.1] * 12, 1: [None] * 12}, NOT_ENOUGH),
+    ],
+)
+def test_the_most_suspicious_person_decides_where_enough_was_seen(persons, state):
+    faces = {number: scored(*values) for number, values in persons.items()}
+    found = judging.judged(faces, LIMITS, "mean", Evidence(), film=True)
+    assert judging.concluded(found, LIMITS) == state
+
+
+def test_limits_that_cross_leave_a_band_between_them():
+    from metrics import Thresholds
+
+    limits = Limits.of(Thresholds(0.5, t_low=0.9, t_high=0.1, data="made"))
+    states = [limits.state(score) for score in (0.05, 0.1, 0.5, 0.9, 0.95)]
+    assert states == [NO_SIGNS, INCONCLUSIVE, INCONCLUSIVE, INCONCLUSIVE, SIGNS]
+
+
+def test_a_score_is_a_probability_only_where_a_temperature_was_fitted():
+    assert judging.calibrated(0.9, LIMITS) is None
+    warm = Limits(0.2, 0.8, "face", "made", temperature=2.0)
+    assert judging.calibrated(0.9, warm) == pytest.approx(1 / (1 + math.exp(-math.log(9) / 2)))
+
+
+# ------------------------------------------------------------------------------- cautions
+
+
+def test_cautions_name_what_weakens_a_verdict(home, model):
+    hard = verdict.of_file(home / "media/fake/hard.jpg", model, settings())
+    film = verdict.of_file(home / "media/real/one.mp4", model, settings(frames={"count": 8}))
+    fine = verdict.of_file(home / "media/real/photo.png", model, settings())
+    kinds = [{c.kind for c in one.cautions} for one in (hard, film, fine)]
+    assert "compression" in kinds[0] and "few_frames" in kinds[1]
+    assert kinds[2] <= {"familiarity_unknown"}
+    whole = (home / "media/real/one.mp4").read_bytes()
+    (home / "cut.mkv").write_bytes(
+        remuxed(home / "media/real/one.mp4", home)[: len(whole) * 2 // 3]
+    )
+    cut = verdict.of_file(home / "cut.mkv", model, settings(frames={"every": 1}))
+    assert cut.state != UNREADABLE and cut.searched.frames < 24
+
+
+def remuxed(source: Path, home: Path) -> bytes:
+    """The same film as Matroska, which can be read up to where it ends."""
+    with av.open(str(source)) as film, av.open(str(home / "whole.mkv"), "w") as copy:
+        stream = film.streams.video[0]
+        out = copy.add_stream_from_template(stream)
+        for packet in film.demux(stream):
+            if packet.dts is not None:
+                packet.stream = out
+                copy.mux(packet)
+    return (home / "whole.mkv").read_bytes()
+
+
+@pytest.mark.parametrize("quality", [10, 30, 50, 75, 95])
+def test_the_quality_of_a_jpeg_is_read_from_its_tables(tmp_path, quality, portrait):
+    Image.fromarray(portrait).save(tmp_path / "a.jpg", quality=quality)
+    assert abs(describe(tmp_path / "a.jpg").quality - quality) <= 1
+    assert jpeg_quality({}) == 0
+
+
+def test_an_unfamiliar_face_is_told_and_a_familiar_one_is_not(home, tmp_path):
+    import familiar
+
+    model = verdict.load_model(home / "weights.pth", "cpu")
+    with model.network.features() as seen:
+        verdict.of_file(home / "media/real/one.mp4", model, settings())
+    usual = np.concatenate([part.numpy() for part in seen])
+    dice = np.random.default_rng(0)
+    near = usual[dice.integers(len(usual), size=300)]
+    near = near + dice.normal(size=near.shape) * (usual.std() + 0.01)
+    for shift, told in ((0.0, False), (50.0 * float(usual.std() + 0.1), True)):
+        stored = familiar.fit(near + shift, "made")
+        file = write_checkpoint(tmp_path / f"{told}.pth", features=stored)
+        found = verdict.of_file(
+            home / "media/real/one.mp4", verdict.load_model(file, "cpu"), settings()
+        )
+        assert any(c.kind == "unfamiliar" for c in found.cautions) == told
+        assert all((face.distance > 1) == told for face in found.faces)
+        assert "familiarity_unknown" not in {c.kind for c in found.cautions}
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "predict.py"), *arguments],
+        cwd=home, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_the_command_says_one_file_in_a_block_and_many_in_a_table(home, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+    base = ["--checkpoint", "weights.pth", "--device", "cpu", "--frames.count", "14"]
+    assert predict.main(["media/real/photo.png", *base]) == 0
+    block = capsys.readouterr().out
+    for part in ("media/real/photo.png", "Score", "not a probability", "SHA-256", "weights.pth"):
+        assert part in block
+    assert "real" not in re.sub(r"media/real|real and manip|5 % of reals", "", block).lower()
+    many = ["media", "media/real/photo.png", "text.mp4", "wall.png"]
+    assert predict.main([*many, *base, "--json", "a.json", "--csv", "a.csv"]) == 3
+    table = capsys.readouterr().out
+    assert table.count("photo.png") == 1 and "6 files: 1 cannot be read, 1 no face" in table
+    content = json.loads(Path("a.json").read_text())
+    assert content["format"] == 1 and len(content["files"]) == 6
+    by_path = {one["path"]: one for one in content["files"]}
+    assert by_path["text.mp4"]["state"] == UNREADABLE and by_path["text.mp4"]["score"] is None
+    film = by_path["media/fake/two.mp4"]
+    assert len(film["persons"]) == 2 and film["media"]["sound"] is True
+    times = [face["seconds"] for face in film["persons"][0]["faces"]]
+    assert times == sorted(times) and len(times) == 14
+    rows = list(csv.DictReader(io.StringIO(Path("a.csv").read_text())))
+    assert {row["state"] for row in rows} == {one["state"] for one in content["files"]}
+    assert predict.main(["text.mp4", *base]) == 4
+
+
+def test_files_are_each_taken_once_sorted_and_not_hidden(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.mp4", ".hidden.jpg", "note.txt", "sub/c.PNG", ".git/d.jpg", "[x].jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"x")
+    Path("again.jpg").symlink_to("b.jpg")
+    assert predict.files_of(["."]) == ["[x].jpg", "a.mp4", "again.jpg", "sub/c.PNG"]
+    assert predict.files_of(["b.jpg", "*.mp4", "./b.jpg", "a.mp4"]) == ["b.jpg", "a.mp4"]
+    assert predict.files_of([".hidden.jpg", "note.txt", "[x].jpg"]) == [
+        ".hidden.jpg", "note.txt", "[x].jpg",
+    ]  # fmt: skip
+    for wrong in (["gone.jpg"], [], ["*.gone"], [".git/nothing"]):
+        with pytest.raises(UserError):
+            predict.files_of(wrong)
+
+
+def test_help_and_mistakes_import_nothing_heavy(tmp_path):
+    code = (
+        "import sys\nsys.argv = ['predict.py', *sys.argv[1:]]\nimport predict\n"
+        "try:\n    predict.main(sys.argv[1:])\nexcept BaseException as end:\n    code = end\n"
+        "print(sorted({'pandas', 'matplotlib', 'sklearn', 'timm', 'torch', 'wandb', 'torchvision'}"
+        " & set(sys.modules)))"
+    )
+    for arguments in (["--help"], [], ["gone.jpg"], ["a.jpg", "--cam"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.stdout.strip().endswith("[]"), done.stdout[-300:] + done.stderr
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0 and "Exit status" in done.stdout and "PATH" in done.stdout
+    assert run(tmp_path, "gone.jpg").returncode == 2
+
+
+def test_a_spreadsheet_computes_no_name(model):
+    names = ["=1+1.jpg", "+a", "-b", "@c", "\td", "\re", " =f", "plain.jpg", 'quo"te,.jpg', "\n=g"]
+    found = [judging.Verdict(name, UNREADABLE, "=cmd") for name in names]
+    rows = list(csv.DictReader(io.StringIO(as_csv(found, model), newline="")))
+    for name, row in zip(names, rows, strict=True):
+        harmless = name in ("plain.jpg", 'quo"te,.jpg')
+        assert row["path"] == (name if harmless else f"'{name}") and row["reason"] == "'=cmd"
+
+
+def test_names_with_control_characters_stay_on_their_line(model):
+    from report import verdict_text
+
+    name = "a\x1b[31m\nb\u202e.jpg"
+    found = judging.Verdict(name, UNREADABLE, "not a picture")
+    for text in (verdict_text.block(found, model), verdict_text.table([found, found])):
+        assert "\x1b" not in text and "\u202e" not in text and "a\\x1b[31m\\x0ab" in text
+
+
+def test_without_a_checkpoint_the_released_one_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verdict, "RELEASED", tmp_path / "weights" / "detector.safetensors")
+    monkeypatch.setattr(verdict, "ROOT", tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="make quickstart"):
+        verdict.find_checkpoint()
+    quick = tmp_path / "log" / "quickstart" / "checkpoints" / "best.pth"
+    quick.parent.mkdir(parents=True)
+    write_checkpoint(quick)
+    assert verdict.find_checkpoint() == verdict.QUICKSTART
+    assert verdict.load_model(quick, "cpu").good_for == verdict.DEMONSTRATION
+    (tmp_path / "weights").mkdir()
+    verdict.RELEASED.write_bytes(b"")
+    assert verdict.find_checkpoint() == verdict.RELEASED
+    assert verdict.find_checkpoint("mine.pth") == Path("mine.pth")
+
+
+def test_exported_weights_judge_the_same(home, tmp_path):
+    import checkpoint
+    import familiar
+
+    stored = familiar.fit(np.random.default_rng(0).normal(size=(40, 16)), "made")
+    file = write_checkpoint(tmp_path / "a.pth", features=stored)
+    exported = tmp_path / "detector.safetensors"
+    assert checkpoint.main([str(file), "--export", str(exported)]) == 0
+    one, other = (verdict.load_model(f, "cpu") for f in (file, exported))
+    assert other.state["features"] == stored
+    found = [verdict.of_file(home / "media/real/photo.png", m, settings()) for m in (one, other)]
+    assert found[0].score == found[1].score and found[0].state == found[1].state
+    (tmp_path / "README.md").write_text("# Model card\nMade of <nothing>.")
+    page = verdict_page.page(found[1], other)
+    assert "Made of &lt;nothing&gt;." in page
+
+
+# --------------------------------------------------------------------- page, film, heatmaps
+
+
+def test_pages_need_nothing_else_and_hold_what_was_found(home, monkeypatch):
+    monkeypatch.chdir(home)
+    base = ["--checkpoint", "weights.pth", "--device", "cpu", "--frames.count", "14"]
+    files = ["media/fake/two.mp4", "media/real/photo.png", "text.mp4", "wall.png"]
+    assert predict.main([*files, *base, "--out", "pages", "--cam", "--video"]) == 3
+    pages = sorted(Path("pages").glob("*.html"))
+    assert len(pages) == 5
+    for page in pages:
+        text = page.read_text()
+        assert not re.search(r'(src|href)="(https?:|//|/)', text) and "<script" not in text
+        for link in re.findall(r'href="#([^"]+)"', text):
+            assert f'id="{link}"' in text
+        for link in re.findall(r'href="([^"#][^"]*)"', text):
+            assert (Path("pages") / link).is_file()
+    film = pages[0].read_text()
+    assert film.count("<circle") == 28 and "Person 2" in film and "heatmap" in film
+    assert "1 in 20" in film and "the sound" in film and "SHA-256 of the weights" in film
+    assert "No face found" in pages[3].read_text() and "Cannot be read" in pages[2].read_text()
+    with av.open("pages/0001_two.mp4") as copy:
+        stream = copy.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        frames = [frame.to_ndarray(format="rgb24") for frame in copy.decode(stream)]
+    assert len(frames) == 24 and frames[0].shape[1] == 480 and frames[0].shape[0] > 240
+    orange = np.abs(frames[6][:240].astype(int) - verdict_page.COLOURS[0]).sum(axis=2) < 120
+    assert orange.sum() > 100, "the first person's box is drawn"
+    content = Path("pages/0001_two.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat"), "a browser can start at once"
+
+
+def test_a_hostile_name_does_no_harm_on_a_page(home, model, tmp_path):
+    name = '<img src=x onerror=alert(1)>".png'
+    shutil.copy(home / "wall.png", tmp_path / name)
+    found = verdict.of_file(tmp_path / name, model, settings(), pictures=True)
+    assert "<img src=x" not in verdict_page.page(found, model)
+
+
+def test_progress_rises_to_its_end(home, model):
+    told: list[float] = []
+    verdict.of_file(
+        home / "media/real/one.mp4", model, settings(), lambda share, what: told.append(share)
+    )
+    assert told == sorted(told) and told[0] == 0 and told[-1] == 1 and len(told) > 10
+
+
+def test_a_network_of_whole_pictures_sees_them_whole(home, tmp_path):
+    config = configuration(data={"crop": False})
+    file = write_checkpoint(tmp_path / "whole.pth", config=config)
+    model = verdict.load_model(file, "cpu")
+    found = verdict.of_file(home / "wall.png", model, settings())
+    assert found.score is not None and found.faces[0].box == (0, 0, 200, 200)
+
+
+def test_weights_without_limits_are_refused(tmp_path):
+    file = write_checkpoint(tmp_path / "c.pth", low=float("nan"))
+    with pytest.raises(UserError, match="no thresholds"):
+        verdict.load_model(file)
