@@ -43,6 +43,7 @@ bench: $(READY_DEV) ## print speed ratios against named references
 	$(RUN) -m benchmarks.scale
 	$(RUN) -m benchmarks.prepare
 	$(RUN) -m benchmarks.fakes
+	$(RUN) -m benchmarks.predict
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make

@@ -1,0 +1,129 @@
+"""How long from the start of predict.py to its verdict, against judging every frame one by one.
+
+    python -m benchmarks.predict
+    python -m benchmarks.predict --seconds 30 --reference 60 --rounds 3
+
+A clip of 1280x720 and 30 frames a second, in which one portrait wanders. The reference is the DFDC
+notebooks' loop over every frame: facenet-pytorch's MTCNN (thresholds .9, margin 50) and the same
+network on one face at a time, in a process that is already warm and may use all cores; it is
+measured on the first frames and extrapolated to all. Ours is the command as it is typed, with
+Python's start, its imports, SHA-256 and JSON.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+
+import checkpoint
+from benchmarks.prepare import HEIGHT, RATE, WIDTH, write_clip
+from flags import Config
+from networks import Detector, build
+from scores import fake_score
+from utils import cores
+
+ROOT = Path(__file__).parents[1]
+AIM, BUDGET = 20, 6.0
+"""How often faster than the loop, and seconds on two cores."""
+
+
+def write_checkpoint(file: Path) -> Path:
+    """An untrained EfficientNet-Lite0: how fast it is does not depend on what it learned."""
+    config = Config.model_validate({"network": "EfficientNetLite"})
+    network = build(config.network, config.model, 2, 0.0, config.input_size)
+    limits = {"threshold": 0.5, "t_low": 0.3, "t_high": 0.7, "data": "none", "unit": "face"}
+    state = checkpoint.describe_network(network, config) | {
+        "thresholds": limits,
+        "weights": network.state_dict(),
+        "config": config.model_dump(),
+        "epoch": 0,
+        "history": [],
+        "best": {"epoch": 0, "valid_loss": 0.0},
+        "data": {"train": "none", "valid": "none", "rows": ""},
+        "training": {key: {} for key in checkpoint.INNER_KEYS["training"]},
+        "versions": checkpoint.versions(),
+    }
+    checkpoint.save(file, state)
+    return file
+
+
+@torch.no_grad()
+def every_frame(clip: Path, network: Detector, count: int) -> tuple[float, int]:
+    """Seconds for the first `count` frames, and how many faces were scored."""
+    detector = MTCNN(keep_all=False, thresholds=[0.9, 0.9, 0.9])
+    values, begun = [], 0.0
+    with av.open(str(clip)) as film:
+        for number, frame in enumerate(film.decode(video=0)):
+            if number == 3:  # the first calls are slower
+                begun = time.perf_counter()
+            if number == count + 3:
+                break
+            image = frame.to_ndarray(format="rgb24")
+            boxes, _ = detector.detect(image)
+            if boxes is None:
+                continue
+            left, top, right, bottom = (int(v) for v in boxes[0])
+            face = image[max(0, top - 50) : bottom + 50, max(0, left - 50) : right + 50]
+            face = cv2.resize(face, (224, 224))
+            logits = network(torch.from_numpy(face).permute(2, 0, 1)[None])
+            values.append(float(fake_score(logits)[0]))
+    return time.perf_counter() - begun, min(count, len(values))
+
+
+def command(clip: Path, weights: Path, home: Path) -> tuple[float, float, dict]:
+    """Seconds of predict.py from its start to its end, of its CPU, and what it wrote."""
+    out = home / "out.json"
+    before = os.times()
+    begun = time.perf_counter()
+    words = [clip, "--checkpoint", weights, "--device", "cpu", "--json", out]
+    whole = [sys.executable, str(ROOT / "predict.py"), *map(str, words)]
+    subprocess.run(whole, check=True, cwd=home, stdout=subprocess.DEVNULL)
+    took, after = time.perf_counter() - begun, os.times()
+    busy = after.children_user + after.children_system
+    busy -= before.children_user + before.children_system
+    return took, busy, json.loads(out.read_text(encoding="utf-8"))["files"][0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip")
+    parser.add_argument("--reference", type=int, default=60, help="frames that the loop judges")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the fastest of ours counts")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        clip, weights = home / "clip.mp4", write_checkpoint(home / "c.pth")
+        write_clip(clip, given.seconds)
+        network = checkpoint.network_of(checkpoint.load(weights))
+        slow, rounds = [], []
+        for _ in range(given.rounds):  # in turns, so that a busy moment hits both
+            slow.append(every_frame(clip, network, given.reference))
+            rounds.append(command(clip, weights, home))
+        total = int(given.seconds * RATE)
+        loop, faces = min(slow)
+        whole = loop / given.reference * total
+        took, busy, found = min(rounds, key=lambda one: one[0])
+        mine = sum(len(person["faces"]) for person in found["persons"])
+        print(f"{WIDTH}x{HEIGHT}, {total} frames, one face, {cores()} cores")
+        print(f"  every frame, one by one  : {whole:7.1f} s (from {given.reference} frames)")
+        print(f"    faces a second         : {faces / loop:7.1f}")
+        print(f"  predict.py, start to end : {took:7.1f} s (budget {BUDGET:g} s); CPU {busy:.1f} s")
+        print(f"    search and scores      : {found['took']:7.1f} s, {mine} faces")
+        print(f"    faces a second         : {mine / found['took']:7.1f}")
+        print(f"  every frame / predict.py : {whole / took:7.1f} (aim {AIM})")
+        times = np.array([one[0] for one in rounds])
+        print(f"    all rounds of ours     : {', '.join(f'{t:.1f}' for t in times)} s")
+
+
+if __name__ == "__main__":
+    main()
