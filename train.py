@@ -338,9 +338,8 @@ class Trainer:
             "precision to fp32"
         )
         if config.saving.on_nan == "stop":
-            raise UserError(
-                f"epoch {progress.epoch + 1}: {reason}: {remedy}; best.pth is untouched"
-            )
+            epoch = progress.epoch + 1
+            raise UserError(f"epoch {epoch}: {reason}: {remedy}; best.pth is untouched")
         if progress.rollbacks == MOST_ROLLBACKS:
             raise UserError(f"{reason}, after {MOST_ROLLBACKS} times back to an epoch: {remedy}")
         times = progress.rollbacks + 1

@@ -33,8 +33,8 @@ UNSAFE = (
 )  # fmt: skip
 QUIET = (
     "frozenset", "re.compile", "pathlib.Path", "typing.TypeVar", "pydantic.BeforeValidator",
-    "pydantic.Field", "float", "Thresholds", "datetime.timedelta",
-    "vars", "numpy.array",
+    "pydantic.Field", "float", "Thresholds", "Kind", "datetime.timedelta",
+    "fractions.Fraction", "vars", "numpy.array",
 )  # fmt: skip
 """Calls that a constant may need; everything else on the top level is work done on import."""
 
