@@ -23,7 +23,7 @@ import train as training_command
 import utils
 from flags import Config, LeaveOneOut
 from processes import Processes
-from report import left_out, result
+from report import card, left_out, result
 from report.cross import folder_names
 from report.result import Result
 from settings import parse
@@ -45,6 +45,7 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> int:
     is 2 then.
     """
     data, out = config.data, Path(config.prefix)
+    card.refuse_unmarked(config.card)
     if not data.train:
         raise UserError("data.train is empty: name the CSV whose sources are left out in turn")
     rows = manifest.read(data.train, data.fake_label).rows
@@ -72,6 +73,7 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> int:
     if processes.first:
         title = f"{config.network}, leaving one {config.by} out"
         print("\n" + left_out.write(out, config.by, results, failed, title))
+        card.write(config.card, [*left_out.across(config.by, results, failed).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
     return 2 if failed else 0
 
@@ -116,7 +118,7 @@ def write_rows(held: HeldOut, run: Path) -> None:
 
 def config_of(config: LeaveOneOut, held: HeldOut, run: Path) -> Config:
     """The configuration of one run, as train.py and test.py read it."""
-    values = config.model_dump(exclude={"by", "only"})
+    values = config.model_dump(exclude={"by", "only", "card"})
     values["prefix"] = str(run)
     values["data"] |= {
         "train": str(run / "train.csv"),

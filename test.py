@@ -7,6 +7,7 @@
     python test.py --config_file configs/ResNet.yaml --subgroups source,method
     python test.py --config_file configs/ResNet.yaml --robustness --perturb.kinds jpeg,h264
     python test.py --config_file configs/ResNet.yaml --data.test a.csv --data.test b.csv
+    python test.py --config_file configs/ResNet.yaml --card weights/README.md#own
     python test.py --compare log/A log/B --out log/compare
 
 Writes into test/ of the run folder: scores.csv (python metrics.py computes the same numbers from
@@ -38,7 +39,18 @@ from failures import SHOWN, Failure, check_share, summary, write_failures
 from flags import Compare, Config
 from networks import Detector
 from processes import Processes
-from report import compare, cross, page, pictures, result, robustness, subgroups, tables, tracking
+from report import (
+    card,
+    compare,
+    cross,
+    page,
+    pictures,
+    result,
+    robustness,
+    subgroups,
+    tables,
+    tracking,
+)
 from report.layers import layer_table
 from report.result import Result, Tested
 from report.robustness import Perturbed, Robustness
@@ -158,6 +170,7 @@ def test_all(
     tester: "Tester", wanted: list[Collection], trackers: tracking.Trackers, out: Path
 ) -> None:
     """Each collection into a folder of its own, and a table across them; one alone into `out`."""
+    card.refuse_unmarked(tester.config.card)
     clear(out, SINGLE if len(wanted) > 1 else ACROSS)
     if len(wanted) == 1:
         tester.test(wanted[0], trackers, out)
@@ -170,6 +183,7 @@ def test_all(
     title = f"{tester.config.network} on {len(collections)} collections"
     links = {name: collection.data for name, collection in collections.items()}
     tester.say("\n" + cross.write(out, results, links, title))
+    card.write(tester.config.card, [*cross.across(results).values()])
     tester.say(f" Together : {out / 'cross.html'}, cross.csv, cross.tex")
 
 
@@ -225,6 +239,8 @@ class Tester:
         if outcome.videos and outcome.videos.level.summary.n:
             videos = outcome.videos.level
             trackers.test(videos.summary, videos.frame, name=f"{name}/videos".lstrip("/"))
+        if not name:  # one of several stands in the table across them
+            card.write(config.card, card.of_result(outcome, robust))
         say(f" Report   : {out / 'report.html'}")
         return outcome
 

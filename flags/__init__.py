@@ -18,7 +18,7 @@ from flags.fakes import Blend, Fakes, Warp
 from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
-from flags.testing import Compare, Heatmaps, Perturb, Rule, Tracking, Tta
+from flags.testing import Cards, Compare, Heatmaps, Perturb, Rule, Tracking, Tta
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
@@ -83,7 +83,9 @@ class Config(Section):
     layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
     cam: bool = described(False, "test.py: draw heatmaps.")
     heatmaps: Heatmaps = described(Heatmaps, "Which heatmaps.")
-
+    card: Cards = described(
+        [], "Markdown files that the test's tables are written into, as weights/README.md#own."
+    )
     robustness: bool = described(False, "test.py: score worse pictures too, by kind and strength.")
     perturb: Perturb = described(Perturb, "How they are worse.")
 

@@ -34,6 +34,9 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [] if value in (None, "") else [value]
 
 
+Cards = Annotated[list[str], BeforeValidator(_as_list)]
+"""Places in Markdown files, FILE.md#MARKER each."""
+
 Tags = Annotated[list[NumberOrText], BeforeValidator(_as_list)]
 
 

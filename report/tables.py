@@ -1,6 +1,7 @@
 """Tables that say the same on the console, in a CSV, in a paper and on a page."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -91,6 +92,22 @@ def console(table: Table) -> str:
         )
         text.append(" " + "  ".join([first, *others]).rstrip())
     return "\n".join([*head, *text, *notes])
+
+
+def markdown(table: Table) -> str:
+    """A table of GitHub's Markdown with its title in bold and its notes below."""
+    lines = [[_marked(name) for name in table.columns.values()]]
+    lines += [[_marked(plain(cell)) for cell in row] for row in table.rows]
+    lines.insert(1, ["---", *("---:" for _ in list(table.columns)[1:])])
+    text = ["| " + " | ".join(line) + " |" for line in lines] if table.rows else []
+    title = [f"**{_marked(table.title)}**", ""] if table.title else []
+    notes = ["", *(_marked(note) for note in table.notes)] if table.notes else []
+    return "\n".join([*title, *text, *notes])
+
+
+def _marked(text: str) -> str:
+    """Text that Markdown takes for text, in one line."""
+    return re.sub(r"([\\|*_`<>\[\]#])", r"\\\1", " ".join(text.split()))
 
 
 def records(table: Table) -> list[dict[str, str | int | float]]:

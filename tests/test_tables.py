@@ -54,6 +54,17 @@ def test_a_value_as_text(value, text):
     assert str(value) == text
 
 
+def test_markdown_says_the_same_and_no_name_breaks_it():
+    lines = tables.markdown(TABLE).splitlines()
+    assert lines == [
+        "**Title**", "", "| Name | n | AUC |", "| --- | ---: | ---: |",
+        "| first | 1,234 | 0.912 \\[0.900, 1.000\\] |", "| second\\_1 | 5 | undefined |",
+        "", "a note",
+    ]  # fmt: skip
+    odd = tables.markdown(Table({"a": "A", "b": "B"}, [("a|b\n<!-- /own -->", 1)]))
+    assert odd.splitlines()[-1] == "| a\\|b \\<!-- /own --\\> | 1 |"
+
+
 def test_latex_needs_no_package():
     text = tables.latex(TABLE)
     assert text.startswith("\\begin{tabular}{lrr}\n\\hline\nName & n & AUC \\\\\n\\hline\n")

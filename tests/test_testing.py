@@ -185,6 +185,36 @@ def test_parts_of_the_set_are_in_the_console_the_json_and_the_report(tested):
     assert "By camera" in Path("log/parts/test/report.html").read_text()
 
 
+def test_the_tables_stand_between_the_markers_and_nothing_else_changes(tested):
+    card = Path("card.md")
+    card.write_text("# A\n<!-- own -->\nbefore\n<!-- /own -->\n\n<!-- far -->\n<!-- /far -->\nend\n")
+    clips = "--data.test=clips/manifest.csv"
+    for _ in range(2):  # again: what stands there is replaced
+        tested("card", clips, "--subgroups", "camera", "--card", "card.md#own")
+    text = card.read_text()
+    assert text.startswith("# A\n<!-- own -->\n\n**60 faces: 30 real, 30 fake**\n")
+    assert text.endswith("<!-- /own -->\n\n<!-- far -->\n<!-- /far -->\nend\n")
+    auc = written("log/card/test")["values"]["auc"]
+    assert "before" not in text and text.count(f"| {metrics.NAMES['auc'][0]} | {auc:.3f} ") == 1
+    assert "**10 videos: 5 real, 5 fake**" in text and "**By camera**" in text
+    tested(
+        "card2", clips, "--data.test=photos/manifest.csv", "--card", "card.md#far", "card.md#own"
+    )
+    assert card.read_text().count("**Across collections: faces**") == 2
+
+
+def test_a_card_without_markers_is_refused_before_anything_is_scored(tested):
+    Path("bare.md").write_text("<!-- own -->\n")
+    for place, says in (
+        ("bare.md#own", "write the two lines"),
+        ("bare.md", "a file and a marker"),
+        ("gone.md#own", "gone.md cannot be read"),
+    ):
+        with pytest.raises(UserError, match=says):
+            tested("unmarked", "--data.test=clips/manifest.csv", "--card", place)
+    assert not Path("log/unmarked/test/scores.csv").exists()
+
+
 def test_what_test_refuses(home, tested):
     with pytest.raises(UserError, match="no column sauce; the rows say label, video"):
         tested("no", "--data.test=clips/manifest.csv", "--subgroups", "sauce")
