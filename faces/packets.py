@@ -28,7 +28,7 @@ WORTH_SEEKING = 2**20
 STEP_BACK = 2
 """Seconds; the first step back in search of a key frame, the next is twice as long."""
 
-RATE = Fraction(25)
+RATE = 25
 """Frames a second where a film says none."""
 
 FORMATS = (
@@ -87,7 +87,7 @@ class Index:
         except (av.FFmpegError, OSError):
             pass  # cut off here: the frames up to it are sound
         shown = sorted(range(len(pts)), key=lambda place: pts[place])
-        return cls(pts, keys, shown, stream.time_base or 1 / RATE, packets)
+        return cls(pts, keys, shown, stream.time_base or Fraction(1, RATE), packets)
 
     def seconds(self) -> list[float]:
         """When each frame is shown, in that order, from 0."""
@@ -309,7 +309,7 @@ def sought(path: Path, times: list[float]) -> Iterator[Shown]:
     with open_film(path) as film:
         stream = film.streams.video[0]
         stream.codec_context.thread_type = "AUTO"
-        unit, rate = stream.time_base or 1 / RATE, stream.average_rate or RATE
+        unit, rate = stream.time_base or Fraction(1, RATE), stream.average_rate or Fraction(RATE)
         frames: Iterator[Any] = film.decode(stream)
         frame: Any = next(frames, None)
         if frame is None or frame.pts is None:

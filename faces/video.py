@@ -8,10 +8,12 @@ What is decoded are the groups of pictures in which a wanted frame lies, up to t
 faces/packets.py reads a film through or jumps about in it, whichever is faster for it.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -196,17 +198,25 @@ def to_sdr(frame: Any, **size: int) -> Any:
     By libswscale: the diffuse white of both (203 cd/m2, ITU-R BT.2408) becomes white, BT.2020's
     colours those of BT.709; what is brighter or outside is clipped, without a shoulder.
     """
-    from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+    from av.video.reformatter import ColorPrimaries, ColorTrc
 
     if frame.color_primaries not in set(ColorPrimaries) - {ColorPrimaries.UNSPECIFIED}:
         frame.color_primaries = ColorPrimaries.BT2020  # PQ and HLG are defined with it
-    return VideoReformatter().reformat(
+    return _reformatter(threading.get_ident()).reformat(
         frame,
         format="rgb24",
         dst_color_trc=ColorTrc.BT709,
         dst_color_primaries=ColorPrimaries.BT709,
         **size,
     )
+
+
+@lru_cache(maxsize=8)
+def _reformatter(thread: int) -> Any:
+    """One a thread, kept: it makes a table of colours (seconds) for each new kind of frame."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 def by_width(width: int) -> float:

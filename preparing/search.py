@@ -10,6 +10,7 @@ import errno
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,7 @@ def cluster(config: Prepare, tasks: int) -> Iterator[Any]:
     # A clip that kills its process twice would kill it ever again.
     dask.config.set({"distributed.scheduler.allowed-failures": 1})
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "Port", module="distributed.node")  # it takes another
     if config.scheduler:
         try:
             client = Client(config.scheduler, timeout=10)

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -28,6 +30,8 @@ STRANGE = [
     "with space", "ü, ñ 日本", '"quoted"', "=1+1", "-x", "+1", "@sum", "new\nline",
     "carriage\rreturn", "both\r\nends", "tab\there", "#", "%s", "NA", "a;b",
 ]  # fmt: skip
+
+FACES = [f"{label}/{number:02d}.png" for label in ("real", "fake") for number in range(12)]
 
 
 def portraits(root: Path, *names: str) -> Path:
@@ -57,11 +61,7 @@ def left_out(root: Path) -> dict[str, tuple[str, str]]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Twelve faces of either class."""
-    numbers = range(12)
-    return portraits(
-        tmp_path / "set", *[f"real/{n:02d}.png" for n in numbers],
-        *[f"fake/{n:02d}.png" for n in numbers],
-    )  # fmt: skip
+    return portraits(tmp_path / "set", *FACES)
 
 
 def rows_of(root: Path) -> pd.DataFrame:
@@ -167,12 +167,16 @@ def as_nobody(root: Path, *more: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def test_what_may_not_be_read_is_named_and_the_rest_is_prepared(root):
-    for folder in (root.parent, *root.parent.parents):
-        if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o005 != 0o005:
-            folder.chmod(folder.stat().st_mode | 0o005)
-    (root.parent / "out").mkdir(mode=0o777)
-    (root.parent / "out").chmod(0o777)
+@pytest.fixture
+def open_home() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own is closed to others."""
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o777)
+        yield Path(home)
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_is_prepared(open_home):
+    root = portraits(open_home / "set", *FACES)
     write(root, "fake/closed/a.mp4", "real/film.mp4")
     (root / "fake" / "closed").chmod(0)
     (root / "fake" / "00.png").chmod(0)
