@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from faces.crop import store
-from faces.detector import Detect, make_detector
+from faces.detector import Detector, make_detector
 from faces.image import UnreadableImage, decode_image, write_image
 from flags import Face
 from utils import cores, sha256_text, write_atomic
@@ -28,8 +28,8 @@ FEW = 24
 
 
 DECIDING = (
-    "detector", "thresholds", "confidence", "min_size", "detect_size", "select", "grow", "max_size",
-    "format",
+    "detector", "thresholds", "confidence", "min_size", "smallest", "detect_size", "select", "grow",
+    "max_size", "format",
 )  # fmt: skip
 """The settings that decide what a stored crop looks like."""
 
@@ -54,7 +54,7 @@ def find_faces(
     cache: Path,
     device: torch.device | str = "cpu",
     progress: bool = True,
-    detect: Detect | None = None,
+    detect: Detector | None = None,
 ) -> dict[str, Found]:
     """Find the faces of each picture, or take them from the cache; path -> Found.
 
@@ -81,11 +81,11 @@ def find_faces(
 def recipe_key(recipe: Face) -> str:
     """A short name for what decides a stored crop; the margin and no_face are applied later."""
     fields = {name: getattr(recipe, name) for name in DECIDING}
-    return sha256_text(json.dumps({"record": 1, **fields}, sort_keys=True))[:16]
+    return sha256_text(json.dumps({"record": 2, **fields}, sort_keys=True))[:16]
 
 
 def _search(
-    paths: list[str], recipe: Face, folder: Path, device: torch.device, detect: Detect | None
+    paths: list[str], recipe: Face, folder: Path, device: torch.device, detect: Detector | None
 ) -> Iterator[Found]:
     if not paths:
         return
@@ -141,7 +141,7 @@ def known_picture(path: str, folder: Path) -> Found | None:
     return Found(path, key, faces)
 
 
-def search_picture(path: str, detect: Detect, recipe: Face, folder: Path) -> Found:
+def search_picture(path: str, detect: Detector, recipe: Face, folder: Path) -> Found:
     """Find the faces of one picture, and store them with their record."""
     try:
         content = Path(path).read_bytes()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from faces.crop import store
-from faces.detector import Detect, Detection
+from faces.detector import Detection, Detector
+from faces.follow import faces_of
 from faces.image import write_image
 from faces.tracks import link
 from faces.video import UnreadableVideo, open_clip
@@ -45,7 +46,7 @@ def clip_key(path: Path, face: Face, frames: Frames) -> str:
     which would have to be read again each time.
     """
     stat = path.stat()
-    recipe = json.dumps([1, face.model_dump(), frames.model_dump()], sort_keys=True)
+    recipe = json.dumps([2, face.model_dump(), frames.model_dump()], sort_keys=True)
     return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
 
 
@@ -74,7 +75,7 @@ def recipe_of_frames(face: Face, frames: Frames) -> Face:
 
 def search_clip(
     path: str,
-    detect: Detect,
+    detect: Detector,
     face: Face,
     frames: Frames,
     folder: Path,
@@ -93,9 +94,9 @@ def search_clip(
     stored: dict[int, dict[str, Any]] = {}
     try:
         clip = open_clip(path, frames)
-        for frame in clip:
-            looks.append(detect(frame.image))
-            for number, detection in enumerate(looks[-1]):
+        for frame, seen in faces_of(clip, detect, frames.search_every):
+            looks.append(seen)
+            for number, detection in enumerate(seen):
                 crop = store(frame.image, detection, face.grow, face.max_size)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
                 write_image(home / name, crop.image)

@@ -1,6 +1,6 @@
-"""Face detection: one picture -> boxes, five points and confidences, by MTCNN or a Haar cascade."""
+"""Face detection: pictures -> boxes, five points and confidences, by MTCNN or a Haar cascade."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from faces import mtcnn
 from flags import Face
 
 
@@ -29,69 +30,100 @@ class Detection:
         return float((right - left) * (bottom - top))
 
 
-Detect = Callable[[np.ndarray], list[Detection]]
+Search = Callable[[Sequence[np.ndarray]], list[list[Detection]]]
 
 
-def make_detector(recipe: Face, device: torch.device | str = "cpu") -> Detect:
-    """The recipe's detector: a function from uint8 RGB [height, width, 3] to the faces kept.
+@dataclass(frozen=True)
+class Detector:
+    """A recipe's detector, called with a picture: uint8 RGB [height, width, 3] -> the faces kept.
 
-    Faces come largest first; with `face.select: largest` there is at most one. Pictures longer
-    than `face.detect_size` are shrunk for the search; boxes are in the picture's own pixels.
+    Pictures longer than `face.detect_size` are shrunk for the search; boxes are in the picture's
+    own pixels. cascade: what can look around known faces, None for a Haar cascade.
     """
-    find = _mtcnn(recipe, torch.device(device)) if recipe.detector == "mtcnn" else _haar(recipe)
 
-    def detect(image: np.ndarray) -> list[Detection]:
-        small, scale = _shrink(image, recipe.detect_size)
-        faces = sorted((_scaled(face, scale) for face in find(small)), key=lambda f: -f.area)
-        return faces[:1] if recipe.select == "largest" else faces
+    recipe: Face
+    search_small: Search
+    cascade: mtcnn.Cascade | None
+    device: torch.device
 
-    return detect
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        return self.many([image])[0]
+
+    def many(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """The faces kept of pictures of one size, searched at once."""
+        return [self.keep(faces) for faces in self.search(images)]
+
+    def keep(self, faces: Sequence[Detection]) -> list[Detection]:
+        """The sure ones, largest first; with `face.select: largest` at most one."""
+        kept = sorted((face for face in faces if self.sure(face)), key=lambda face: -face.area)
+        return kept[:1] if self.recipe.select == "largest" else kept
+
+    def sure(self, face: Detection | None) -> bool:
+        """Is it a face, and confident enough for the recipe?"""
+        if face is None:
+            return False
+        return face.confidence is None or face.confidence >= self.recipe.confidence
+
+    def search(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """All faces of pictures of one size, sure or not."""
+        small, scales = zip(*(_shrink(one, self.recipe.detect_size) for one in images), strict=True)
+        found = self.search_small(small)
+        return [
+            [_scaled(face, scale) for face in faces]
+            for faces, scale in zip(found, scales, strict=True)
+        ]
+
+    def near(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Detection | None]:
+        """The face around each box [4] of a picture, None where there is none any more.
+
+        Raises ValueError for a detector that has no such look.
+        """
+        if self.cascade is None:
+            raise ValueError(f"face.detector {self.recipe.detector} cannot look around a face")
+        seen = _detections(self.cascade.near(image, np.array(boxes)))
+        return [face if face.confidence else None for face in seen]
+
+
+def make_detector(recipe: Face, device: torch.device | str = "cpu") -> Detector:
+    """The detector that the `face` section asks for."""
+    device = torch.device(device)
+    if recipe.detector == "haar":
+        return Detector(recipe, _haar(recipe), None, device)
+    cascade = mtcnn.load(recipe.thresholds, device)
+
+    def search(images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        smallest = smallest_side(recipe, images[0].shape)
+        return [_detections(faces) for faces in cascade.search(images, smallest)]
+
+    return Detector(recipe, search, cascade, device)
 
 
 @lru_cache(maxsize=4)
-def shared_detector(recipe: str, device: str) -> Detect:
+def shared_detector(recipe: str, device: str) -> Detector:
     """A detector that a process makes once. recipe: a Face as JSON, which can be a key."""
     return make_detector(Face.model_validate_json(recipe), device)
 
 
-def _mtcnn(recipe: Face, device: torch.device) -> Detect:
-    # Zhang et al. 2016, the weights of facenet-pytorch.
-    from facenet_pytorch import MTCNN
-
-    with torch.random.fork_rng(devices=[]):  # its layers draw weights before they load theirs
-        network = MTCNN(
-            min_face_size=recipe.min_size,
-            thresholds=recipe.thresholds,
-            keep_all=True,
-            device=device,
-        )
-
-    def find(image: np.ndarray) -> list[Detection]:
-        if min(image.shape[:2]) < recipe.min_size:
-            return []  # MTCNN's pyramid would be empty, and it fails on that
-        with torch.autocast(device.type, enabled=False):  # its boxes drift in half precision
-            boxes, confidences, points = network.detect(image, landmarks=True)
-        if boxes is None:
-            return []
-        return [
-            Detection(np.asarray(box, float), np.asarray(marks, float), float(confidence))
-            for box, confidence, marks in zip(boxes, confidences, points, strict=True)
-            if confidence >= recipe.confidence and box[2] > box[0] and box[3] > box[1]
-        ]
-
-    return find
+def smallest_side(recipe: Face, shape: tuple[int, ...]) -> float:
+    """Side of the smallest face looked for in a searched picture of a shape, px."""
+    return max(recipe.min_size, recipe.smallest * max(shape[:2]))
 
 
-def _haar(recipe: Face) -> Detect:
+def _haar(recipe: Face) -> Search:
     cascade = haar_cascade()
 
-    def find(image: np.ndarray) -> list[Detection]:
+    def search(images: Sequence[np.ndarray]) -> list[list[Detection]]:
         return [
-            Detection(np.array([x, y, x + w, y + h], float), None, None)
-            for x, y, w, h in haar_boxes(cascade, image, recipe.min_size)
+            [
+                Detection(np.array([x, y, x + w, y + h], float), None, None)
+                for x, y, w, h in haar_boxes(
+                    cascade, image, round(smallest_side(recipe, image.shape))
+                )
+            ]
+            for image in images
         ]
 
-    return find
+    return search
 
 
 @lru_cache(maxsize=1)
@@ -106,6 +138,15 @@ def haar_boxes(cascade: cv2.CascadeClassifier, image: np.ndarray, min_size: int)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found = cascade.detectMultiScale(grey, 1.3, 5, minSize=(min_size, min_size))
     return np.asarray(found, dtype=int).reshape(-1, 4)
+
+
+def _detections(faces: mtcnn.Faces) -> list[Detection]:
+    """As Detections; a box without an inside is no face."""
+    parts = zip(faces.boxes, faces.points, faces.confidences, strict=True)
+    return [
+        Detection(box.astype(float), points.astype(float), float(sure))
+        for box, points, sure in parts
+    ]
 
 
 def _shrink(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:

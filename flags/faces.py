@@ -84,6 +84,12 @@ class Face(Section):
     min_size: int = described(
         20, "About the smallest face looked for, in the picture that is searched.", "px", ge=10
     )
+    smallest: float = described(
+        0.0,
+        "The same as a share of the picture's longer side; the larger of the two counts.",
+        ge=0,
+        lt=1,
+    )
     detect_size: int = described(
         1024, "Pictures with a longer side are shrunk to it for detection only.", "px", ge=64
     )

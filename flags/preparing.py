@@ -16,6 +16,12 @@ class Frames(Section):
     detect_size: int = described(
         640, "Frames with a longer side are shrunk to it for detection only.", "px", ge=64
     )
+    search_every: int = described(
+        8,
+        "Frames from one search for faces to the next at the most; between them known faces are "
+        "followed. 1 searches each frame, as a GPU does.",
+        ge=1,
+    )
     resize: Literal["none", "by_width"] = described(
         "none", "by_width: DeepFake-Detect's rule, narrow frames grow and wide ones shrink."
     )

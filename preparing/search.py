@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from faces.cache import Found, known_picture, recipe_key, search_picture
 from faces.clips import FoundClip, known_clip, recipe_of_frames, search_clip
-from faces.detector import Detect, shared_detector
+from faces.detector import Detector, shared_detector
 from flags import Face, Prepare
 from utils import UserError, cores, pick_device
 
@@ -236,7 +236,7 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 
 
-def detector(recipe: Face, device: str) -> Detect:
+def detector(recipe: Face, device: str) -> Detector:
     """This process's detector. Raises UserError where there is no such device."""
     return shared_detector(recipe.model_dump_json(), str(pick_device(device)))
 

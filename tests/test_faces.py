@@ -576,6 +576,7 @@ def test_the_cache_is_keyed_by_recipe(tmp_path, album):
         {"format": "png" if Face().format == "jpg" else "jpg"},
         {"thresholds": [0.5, 0.7, 0.7]},
         {"detect_size": 512},
+        {"smallest": 0.05},
     ],
 )
 def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
