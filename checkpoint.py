@@ -22,7 +22,7 @@ import torch
 import export
 import manifest
 import splits
-from flags import Config, InputSize, Model
+from flags import Config, Face, InputSize, Model
 from hashes import DIGITS, content_hashes
 from networks import Detector, build, variant_of
 from settings import dump
@@ -220,8 +220,9 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
         "input_size.height": (size["height"], config.input_size.height),
         "input_size.width": (size["width"], config.input_size.width),
     }
+    older = Face().model_dump()  # what a key means to a checkpoint that is older than it
     for key, value in config.face.model_dump().items():
-        pairs[f"face.{key}"] = (crop.get(key, value), value)
+        pairs[f"face.{key}"] = (crop.get(key, older[key]), value)
     return [
         f"{key}: trained with {old!r}, configured {new!r}"
         for key, (old, new) in pairs.items()

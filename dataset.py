@@ -14,9 +14,9 @@ from augment import augmentation
 from batches import Key, Samples
 from faces import decoded
 from faces.cache import Found, find_faces
-from faces.crop import network_crop
+from faces.crop import NoLandmarks, network_crop
 from faces.image import UnreadableImage, read_image
-from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure, check_share
+from failures import NO_FACE, NO_FAKE, NO_LANDMARKS, UNREADABLE, Failure, check_share
 from fakes import NoFake, changes_reals, make_pair
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
@@ -132,7 +132,7 @@ class FaceDataset(Dataset):
         self.labels = rows["label"].to_numpy(np.int64)
         self.boxes = manifest.table(rows["file_box"], 4)
         self.landmarks = manifest.table(rows["file_landmarks"], 10).reshape(-1, 5, 2)
-        self.margin, self.size, self.channels, self.seed = face.margin, size, channels, seed
+        self.face, self.size, self.channels, self.seed = face, size, channels, seed
         self.fakes = fakes if fakes is not None and fakes.type != "none" else None
         self.pairs = self.fakes is not None and self.fakes.paired
         self.reals_too = self.fakes is not None and changes_reals(self.fakes)
@@ -147,21 +147,18 @@ class FaceDataset(Dataset):
         epoch, index = key
         row = index % len(self.files)
         random = np.random.default_rng(sample_seed(self.seed, epoch, index))
-        box = known(self.boxes[row])
         try:
             images = self._images(row, random)
+            margin = self._margin(random)
+            crops = [(self._cut(image, row, margin), label) for image, label in images]
         except UnreadableImage as error:
             return Failure(self.names[row], UNREADABLE, str(error))
         except NoFake as error:
             return Failure(self.names[row], NO_FAKE, str(error))
-        margin = self.margin
-        if self.margins:
-            margin = f"{random.uniform(self.margins[0], self.margins[1]):.6f}%"
+        except NoLandmarks as error:
+            return Failure(self.names[row], NO_LANDMARKS, str(error))
         seed = None if self.augment is None else int(random.integers(2**62))
-        samples = [
-            (self._picture(network_crop(image, box, margin, *self._shape()), seed), label, row)
-            for image, label in images
-        ]
+        samples = [(self._picture(crop, seed), label, row) for crop, label in crops]
         return samples if self.pairs else samples[0]
 
     def _images(self, row: int, random: np.random.Generator) -> list[tuple[np.ndarray, int]]:
@@ -178,8 +175,18 @@ class FaceDataset(Dataset):
             return [(real, REAL), (fake, FAKE)]
         return [(fake, FAKE) if faked else (real, REAL)]
 
-    def _shape(self) -> tuple[int, int]:
-        return self.size.height, self.size.width
+    def _margin(self, random: np.random.Generator) -> str:
+        """The context around the box: augmented where that is asked for."""
+        if not self.margins:
+            return self.face.margin
+        return f"{random.uniform(self.margins[0], self.margins[1]):.6f}%"
+
+    def _cut(self, image: np.ndarray, row: int, margin: str) -> np.ndarray:
+        face, size = self.face, self.size
+        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
+        return network_crop(
+            image, box, margin, size.height, size.width, landmarks, face.align, face.pad
+        )
 
     def _picture(self, crop: np.ndarray, seed: int | None) -> torch.Tensor:
         picture = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))

@@ -11,6 +11,7 @@ from utils import UserError, csv_text, relative, write_atomic
 MISSING = "missing"
 UNREADABLE = "unreadable"
 NO_FACE = "no_face"
+NO_LANDMARKS = "no_landmarks"
 NO_FAKE = "no_fake"
 NO_SCORE = "no_score"
 DAMAGED = "damaged"

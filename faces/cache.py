@@ -29,7 +29,7 @@ FEW = 24
 
 DECIDING = (
     "detector", "thresholds", "confidence", "min_size", "smallest", "detect_size", "select", "grow",
-    "max_size", "format",
+    "max_size", "format", "pad",
 )  # fmt: skip
 """The settings that decide what a stored crop looks like."""
 
@@ -79,7 +79,7 @@ def find_faces(
 
 
 def recipe_key(recipe: Face) -> str:
-    """A short name for what decides a stored crop; the margin and no_face are applied later."""
+    """A short name for what decides a stored crop; margin, align and no_face are applied later."""
     fields = {name: getattr(recipe, name) for name in DECIDING}
     return sha256_text(json.dumps({"record": 2, **fields}, sort_keys=True))[:16]
 
@@ -154,7 +154,7 @@ def search_picture(path: str, detect: Detector, recipe: Face, folder: Path) -> F
     home = folder / key[:2]
     faces = []
     for number, detection in enumerate(detect(image)):
-        face = store(image, detection, recipe.grow, recipe.max_size)
+        face = store(image, detection, recipe.grow, recipe.max_size, recipe.pad)
         name = f"{_safe_stem(path)}_{key[:16]}_{number}.{recipe.format}"
         write_image(home / name, face.image)
         faces.append(

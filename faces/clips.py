@@ -97,7 +97,7 @@ def search_clip(
         for frame, seen in faces_of(clip, detect, frames.search_every):
             looks.append(seen)
             for number, detection in enumerate(seen):
-                crop = store(frame.image, detection, face.grow, face.max_size)
+                crop = store(frame.image, detection, face.grow, face.max_size, face.pad)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
                 write_image(home / name, crop.image)
                 stored[id(detection)] = {

@@ -8,6 +8,13 @@ import numpy as np
 from faces.detector import Detection
 from flags import parse_margin
 
+BORDER = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}
+"""What OpenCV fills a turned crop up with, by `face.pad`."""
+
+
+class NoLandmarks(Exception):
+    """A face that cannot be turned upright; the message says why, in a few words."""
+
 
 @dataclass(frozen=True)
 class StoredFace:
@@ -23,10 +30,19 @@ class StoredFace:
     confidence: float | None
 
 
-def store(image: np.ndarray, face: Detection, grow: float, max_size: int) -> StoredFace:
-    """Cut the square of `grow` box sides around a face, shrunk to `max_size` px at the most."""
-    left, top, right, bottom = square_inside(face.box, grow, 0.0, image.shape)
-    crop = image[top:bottom, left:right]
+def store(
+    image: np.ndarray, face: Detection, grow: float, max_size: int, pad: str = "none"
+) -> StoredFace:
+    """Cut the square of `grow` box sides around a face, shrunk to `max_size` px at the most.
+
+    pad: `face.pad`, whether it stays inside the picture or is filled up around the face.
+    """
+    left, top, right, bottom = (
+        square_inside(face.box, grow, 0.0, image.shape)
+        if pad == "none"
+        else square_around(face.box, grow, 0.0)
+    )
+    crop = cut(image, (left, top, right, bottom), pad)
     scale = min(1.0, max_size / max(crop.shape[:2]))
     if scale < 1:
         size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
@@ -40,20 +56,35 @@ def store(image: np.ndarray, face: Detection, grow: float, max_size: int) -> Sto
 
 
 def network_crop(
-    image: np.ndarray, box: np.ndarray | None, margin: str, height: int, width: int
+    image: np.ndarray,
+    box: np.ndarray | None,
+    margin: str,
+    height: int,
+    width: int,
+    landmarks: np.ndarray | None = None,
+    align: bool = False,
+    pad: str = "none",
 ) -> np.ndarray:
     """What the network sees: uint8 RGB [height, width, 3].
 
-    image: a stored crop (or a picture) with `box` in its pixels. The square around the box with
-    `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut, moved and shrunk
-    to stay inside the picture, never padded: a padded border would be a mark that has nothing to
-    do with the face. Without a box the whole picture is taken.
+    image: a stored crop (or a picture) with `box` and `landmarks` in its pixels. The square around
+    the box with `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut. With
+    `pad` none it is moved and shrunk to stay inside the picture: a padded border would be a mark
+    that has nothing to do with the face. With `align` the square is turned until the eyes are
+    level. Without a box the whole picture is taken.
+
+    Raises NoLandmarks where `align` has no eyes to go by.
     """
-    if box is not None:
-        amount, unit = parse_margin(margin)
-        grow, extra = (1 + 2 * amount / 100, 0.0) if unit == "%" else (1.0, 2 * amount)
-        left, top, right, bottom = square_inside(box, grow, extra, image.shape)
-        image = image[top:bottom, left:right]
+    if align:
+        image = _turned(image, box, landmarks, margin, pad)
+    elif box is not None:
+        grow, extra = _share(margin)
+        square = (
+            square_inside(box, grow, extra, image.shape)
+            if pad == "none"
+            else square_around(box, grow, extra)
+        )
+        image = cut(image, square, pad)
     shrinks = image.shape[0] * image.shape[1] > height * width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)
@@ -75,3 +106,90 @@ def square_inside(
     left = int(min(max(left, 0), width - side))
     top = int(min(max(top, 0), height - side))
     return left, top, left + side, top + side
+
+
+def square_around(box: np.ndarray, grow: float, extra: float) -> tuple[int, int, int, int]:
+    """The same with the box in the middle, wherever the picture ends."""
+    longest = max(box[2] - box[0], box[3] - box[1])
+    side = round(max(grow * longest + extra, 1.0))
+    left = round((box[0] + box[2]) / 2 - side / 2)
+    top = round((box[1] + box[3]) / 2 - side / 2)
+    return left, top, left + side, top + side
+
+
+def cut(image: np.ndarray, square: tuple[int, int, int, int], pad: str) -> np.ndarray:
+    """The pixels of a square; what of it lies outside the picture is filled up as `pad` says."""
+    left, top, right, bottom = square
+    height, width = image.shape[:2]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return image[top:bottom, left:right]
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    filled = image[np.ix_(_mirrored(rows, height), _mirrored(columns, width))]
+    if pad == "black":
+        filled[(rows < 0) | (rows >= height)] = 0
+        filled[:, (columns < 0) | (columns >= width)] = 0
+    return filled
+
+
+def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
+    """Places along a side of `size` pixels; those beyond an end are reflected at it."""
+    period = max(1, 2 * size - 2)
+    places = np.abs(places) % period
+    return np.minimum(places, period - places)
+
+
+def upright(
+    shape: tuple[int, ...],
+    box: np.ndarray | None,
+    landmarks: np.ndarray | None,
+    margin: str,
+    pad: str,
+) -> tuple[np.ndarray, int]:
+    """Where a face is cut so that its eyes are level: a matrix and a side.
+
+    The matrix, [2, 3], leads from pixels of the picture (box, landmarks) to pixels of an upright
+    square of that side at the picture's own resolution. The square is turned around the middle of
+    the box; with `pad` none it is moved and shrunk until none of its corners is outside.
+    Raises NoLandmarks.
+    """
+    if box is None or landmarks is None or np.isnan(landmarks).any():
+        raise NoLandmarks("face.align: its five points are not known")
+    eyes = landmarks[1] - landmarks[0]
+    length = float(np.hypot(*eyes))
+    if length < 1:
+        raise NoLandmarks("face.align: its eyes are less than a pixel apart")
+    cosine, sine = eyes / length
+    grow, extra = _share(margin)
+    side = max(grow * max(box[2] - box[0], box[3] - box[1]) + extra, 1.0)
+    middle = (box[:2] + box[2:]) / 2
+    if pad == "none":
+        reach = abs(cosine) + abs(sine)  # width of a turned square of side 1
+        limits = np.array([shape[1], shape[0]], float)
+        side = max(1.0, min(side, limits.min() / reach))
+        half = np.minimum(side * reach / 2, limits / 2)
+        middle = np.clip(middle, half, limits - half)
+    whole = max(1, int(side))
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    return np.column_stack([turn, whole / 2 - turn @ middle]), whole
+
+
+def _turned(
+    image: np.ndarray,
+    box: np.ndarray | None,
+    landmarks: np.ndarray | None,
+    margin: str,
+    pad: str,
+) -> np.ndarray:
+    matrix, side = upright(image.shape, box, landmarks, margin, pad)
+    # OpenCV counts from the middle of the first pixel, boxes and landmarks from its corner.
+    matrix = matrix.copy()
+    matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
+    # Inside the picture nothing is filled up; what bends over its edge are parts of a pixel.
+    border = BORDER.get(pad, cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=border)
+
+
+def _share(margin: str) -> tuple[float, float]:
+    """A margin as sides of the box in all, and pixels in addition."""
+    amount, unit = parse_margin(margin)
+    return (1 + 2 * amount / 100, 0.0) if unit == "%" else (1.0, 2 * amount)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.crop import network_crop
+from faces.crop import NoLandmarks, network_crop
 from faces.detector import make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
 from fakes import NoFake, make_pair
@@ -44,9 +44,12 @@ def main(argv: list[str]) -> int:
             image = read_image(path)
             for face in detect(image)[:1]:
                 both = make_pair(image, face.box, face.landmarks, random, config.fakes)
-                views = [network_crop(i, face.box, config.face.margin, TILE, TILE) for i in both]
+                how = (face.landmarks, config.face.align, config.face.pad)
+                views = [
+                    network_crop(i, face.box, config.face.margin, TILE, TILE, *how) for i in both
+                ]
                 pairs.append(np.concatenate(views, axis=1))
-        except (UnreadableImage, NoFake) as error:
+        except (UnreadableImage, NoFake, NoLandmarks) as error:
             print(f"{path}: {error}", file=sys.stderr)
     if not pairs:
         raise UserError(f"{argv[0]}: no picture with a face that a fake can be made of")

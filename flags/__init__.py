@@ -135,6 +135,11 @@ class Config(Section):
                 f"augment.margin {self.augment.margin} looks beyond the stored crop: set face.grow "
                 f"to {1 + 2 * margin / 100:g} or more"
             )
+        if self.face.align and not self.data.crop:
+            wrong.append(
+                "face.align: a face is turned in the crop around it, by its five points: set "
+                "data.crop to True"
+            )
         if self.model.pretrained and self.model.weights:
             wrong.append(
                 f"model.pretrained and model.weights {self.model.weights} both say where to start: "

@@ -111,6 +111,27 @@ class Face(Section):
     margin: Margin = described(
         "30%", "Context that the network sees around the box, each side.", "% of box, or px"
     )
+    pad: Literal["none", "reflect", "black"] = described(
+        "none",
+        "Crops that stick out of the picture are moved inside (none), or filled up with what lies "
+        "at its edge, mirrored, or with black.",
+    )
+    align: bool = described(
+        False, "Turn the network's crop until the eyes are level; needs the five points."
+    )
+
+    @model_validator(mode="after")
+    def _points_to_align_by(self) -> "Face":
+        if self.align and self.detector == "haar":
+            raise ValueError(
+                "face.align needs the five points, which haar does not give: use mtcnn"
+            )
+        if self.align and self.no_face == "whole":
+            raise ValueError(
+                "face.align needs the five points, face.no_face: whole keeps pictures without "
+                "them: set face.no_face to drop"
+            )
+        return self
 
     @model_validator(mode="after")
     def _margin_inside_the_stored_crop(self) -> "Face":

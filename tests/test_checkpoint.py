@@ -505,6 +505,12 @@ def test_what_the_frozen_keys_say_counts_and_not_the_configuration(state):
     # An older checkpoint says nothing of a setting that is new: that is no contradiction.
     older = {key: value for key, value in state["crop"].items() if key != "detect_size"}
     assert contradictions(state | {"crop": older}, CONFIG) == []
+    # But it was trained as the setting's default does.
+    older = {key: value for key, value in state["crop"].items() if key != "align"}
+    turned = CONFIG.model_copy(update={"face": CONFIG.face.model_copy(update={"align": True})})
+    assert contradictions(state | {"crop": older}, turned) == [
+        "face.align: trained with False, configured True"
+    ]
 
 
 def test_an_unnamed_variant_means_the_checkpoints(state):

@@ -21,7 +21,7 @@ from augment import augmentation
 from batches import Batch, EpochBatches, collate, make_loader
 from dataset import FaceDataset, RandomFaces
 from faces.image import read_image, write_image
-from failures import NO_FACE, NO_FAKE, UNREADABLE, Failure
+from failures import NO_FACE, NO_FAKE, NO_LANDMARKS, UNREADABLE, Failure
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from utils import UserError
@@ -245,6 +245,18 @@ def test_what_cannot_be_a_sample_is_a_failure(rows, tmp_path):
     batch = collate([samples[1, i] for i in range(4)])
     assert len(batch) == 1 and batch.rows.tolist() == [3]
     assert len(batch.failures) == 3
+
+
+def test_with_align_a_face_is_turned_and_one_without_points_is_a_failure(rows):
+    points = np.array([[14, 22], [24, 14], [20, 20], [20, 26], [26, 22]]).ravel()
+    known = rows.iloc[:2].assign(file_landmarks=[manifest.cell(points), ""])
+    aligned = FaceDataset(known, Face(align=True), SIZE, seed=7)
+    plain = FaceDataset(known, Face(), SIZE, seed=7)
+    assert not torch.equal(aligned[1, 0][0], plain[1, 0][0])
+    assert plain[1, 1][0].shape == aligned[1, 0][0].shape == (3, 24, 20)
+    failure = aligned[1, 1]
+    assert isinstance(failure, Failure) and failure.kind == NO_LANDMARKS
+    assert failure.path == rows["path"][1] and "five points" in failure.reason
 
 
 def test_a_batch_of_failures_only_is_empty():

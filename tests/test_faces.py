@@ -22,7 +22,7 @@ from PIL import Image
 
 import faces.cache
 from faces.cache import find_faces, recipe_key
-from faces.crop import network_crop, square_inside, store
+from faces.crop import NoLandmarks, network_crop, square_inside, store, upright
 from faces.detector import Detection, make_detector
 from faces.image import (
     MAX_PIXELS,
@@ -472,6 +472,114 @@ def test_without_a_box_the_whole_picture_is_taken():
     assert (crop[:, :10] == 0).all() and (crop[:, 10:] == 255).all()
 
 
+@pytest.mark.parametrize("pad", ["reflect", "black"])
+@given(sides, sides, boxes, st.floats(1, 2))
+@settings(deadline=None, max_examples=40)
+def test_a_padded_stored_face_is_square_around_its_face(pad, width, height, box, grow):
+    image = np.full((height, width, 3), 77, np.uint8)
+    face = store(image, Detection(box, box[[0, 1] * 5].reshape(5, 2), 0.9), grow, 4000, pad)
+    side = max(1, round(grow * max(box[2] - box[0], box[3] - box[1])))
+    assert face.image.shape == (side, side, 3)
+    middle = (face.box[:2] + face.box[2:]) / 2
+    assert np.abs(middle - side / 2).max() <= 1
+    inside = np.prod(
+        np.clip(np.minimum(box[2:], [width, height]) - np.maximum(box[:2], 0), 0, None)
+    )
+    assert (face.image == 77).all() if pad == "reflect" else set(face.image.ravel()) <= {0, 77}
+    if inside > 4 * side:
+        assert (face.image == 77).any()
+
+
+def test_what_a_crop_is_filled_up_with():
+    image = np.arange(1, 101, dtype=np.uint8).reshape(10, 10, 1).repeat(3, 2)
+    corner = Detection(np.array([0.0, 0, 4, 4]), None, None)
+    mirrored = store(image, corner, 2, 512, "reflect").image[..., 0]
+    black = store(image, corner, 2, 512, "black").image[..., 0]
+    np.testing.assert_array_equal(mirrored[2:, 2:], image[:6, :6, 0])
+    np.testing.assert_array_equal(mirrored[2:, :2], image[:6, [2, 1], 0])
+    assert (black[:2] == 0).all() and (black[:, :2] == 0).all()
+    np.testing.assert_array_equal(black[2:, 2:], image[:6, :6, 0])
+    inside = store(image, corner, 2, 512).image[..., 0]
+    np.testing.assert_array_equal(inside, image[:8, :8, 0])
+    # The network's crop of a picture is the same as of the stored crop.
+    np.testing.assert_array_equal(
+        network_crop(image, corner.box, "50%", 8, 8, pad="reflect")[..., 0], mirrored
+    )
+
+
+turns = st.floats(-180, 180)
+
+
+def turned_face(angle: float, centre: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """A box around five points that are turned by an angle, in degrees."""
+    points = np.array([[-0.2, -0.15], [0.2, -0.15], [0, 0], [-0.15, 0.2], [0.15, 0.2]]) * size
+    a = np.deg2rad(angle)
+    points = points @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + centre
+    return np.concatenate([centre - size / 2, centre + size / 2]), points
+
+
+@given(
+    st.integers(40, 600), st.integers(40, 600), turns,
+    st.tuples(st.floats(0, 1), st.floats(0, 1)), st.floats(20, 300),
+    st.sampled_from(["none", "reflect", "black"]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=150)
+def test_an_aligned_face_has_level_eyes_and_stays_inside(width, height, angle, place, size, pad):
+    box, points = turned_face(angle, np.array(place) * [width, height], size)
+    matrix, side = upright((height, width), box, points, "30%", pad)
+    here = points @ matrix[:, :2].T + matrix[:, 2]
+    assert here[0, 1] == pytest.approx(here[1, 1], abs=0.01) and here[0, 0] < here[1, 0]
+    assert here[0, 1] < here[3, 1]  # the mouth is below
+    lengths = [np.linalg.norm(p[1] - p[0]) for p in (points, here)]
+    assert lengths[0] == pytest.approx(lengths[1])  # turned, not stretched
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]]) @ back.T
+    if pad == "none":
+        assert (corners[:, :2] >= -1e-6).all()
+        assert (corners[:, :2] <= np.array([width, height]) + 1e-6).all()
+    else:
+        middle = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
+        np.testing.assert_allclose(middle, side / 2, atol=0.01)
+        assert side == int(1.6 * size)
+
+
+@given(turns)
+@settings(deadline=None, max_examples=20)
+def test_a_turned_face_is_cut_like_one_that_was_upright(angle):
+    """Shown turned by any angle, its crop is that of the upright picture."""
+    places = np.indices((300, 300)).astype(float) + 0.5
+    a = np.deg2rad(angle)
+    x, y = places[1] - 150, places[0] - 150
+    upright_x = np.cos(a) * x + np.sin(a) * y
+    upright_y = -np.sin(a) * x + np.cos(a) * y
+    pattern = 128 + 60 * np.sin(upright_x / 9) + 60 * np.cos(upright_y / 7)
+    image = pattern.round().astype(np.uint8)[..., None].repeat(3, 2)
+    box, points = turned_face(angle, np.array([150.0, 150]), 80)
+    crop = network_crop(image, box, "0%", 80, 80, points, align=True)
+    xs = np.arange(80) + 0.5 - 40
+    wanted = 128 + 60 * np.sin(xs / 9)[None] + 60 * np.cos(xs / 7)[:, None]
+    assert np.abs(crop[..., 0] - wanted).max() < 4
+
+
+def test_a_real_and_its_fake_are_aligned_alike_and_without_points_it_is_refused(astronaut):
+    box, points = turned_face(20, np.array([225.0, 120]), 100)
+    real = network_crop(astronaut, box, "30%", 64, 64, points, align=True)
+    fake = network_crop(255 - astronaut, box, "30%", 64, 64, points, align=True)
+    assert np.abs(255 - fake.astype(int) - real).max() <= 2
+    plain = network_crop(astronaut, box, "30%", 64, 64, points)
+    np.testing.assert_array_equal(plain, network_crop(astronaut, box, "30%", 64, 64))
+    assert np.abs(plain.astype(int) - real).mean() > 5
+    for wrong in ((box, None), (None, points), (box, points * np.nan), (box, points * 0)):
+        with pytest.raises(NoLandmarks, match=r"five points|eyes"):
+            network_crop(astronaut, wrong[0], "30%", 64, 64, wrong[1], align=True)
+
+
+@pytest.mark.parametrize("other", [{"detector": "haar"}, {"no_face": "whole"}])
+def test_no_alignment_without_points(other):
+    with pytest.raises(ValueError, match="needs the five points"):
+        Face(align=True, **other)
+
+
 # ---------------------------------------------------------------------------------- cache
 
 
@@ -577,6 +685,7 @@ def test_the_cache_is_keyed_by_recipe(tmp_path, album):
         {"thresholds": [0.5, 0.7, 0.7]},
         {"detect_size": 512},
         {"smallest": 0.05},
+        {"pad": "reflect"},
     ],
 )
 def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
@@ -584,8 +693,9 @@ def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
 
 
 def test_every_setting_of_a_face_decides_the_crop_or_is_applied_later():
-    assert {*faces.cache.DECIDING, "margin", "no_face"} == set(Face.model_fields)
+    assert {*faces.cache.DECIDING, "margin", "align", "no_face"} == set(Face.model_fields)
     assert recipe_key(Face(margin="10%", no_face="whole")) == recipe_key(Face())
+    assert recipe_key(Face(align=True)) == recipe_key(Face())
 
 
 def test_records_of_the_first_version_are_not_taken_for_todays():

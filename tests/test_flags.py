@@ -333,6 +333,7 @@ IMPOSSIBLE = [
         "num_epochs: 5\nscheduler: {type: cosine, warmup_epochs: 5}",
         ["scheduler.warmup_epochs 5", "num_epochs 5"],
     ),
+    ("face: {align: true}\ndata: {crop: false}", ["face.align", "data.crop to True"]),
     ("fakes: {type: warp}\ndata: {crop: false}", ["fakes.type warp", "data.crop to True"]),
     (
         "fakes: {type: warp}\nface: {no_face: whole}",

@@ -187,7 +187,9 @@ def test_parts_of_the_set_are_in_the_console_the_json_and_the_report(tested):
 
 def test_the_tables_stand_between_the_markers_and_nothing_else_changes(tested):
     card = Path("card.md")
-    card.write_text("# A\n<!-- own -->\nbefore\n<!-- /own -->\n\n<!-- far -->\n<!-- /far -->\nend\n")
+    card.write_text(
+        "# A\n<!-- own -->\nbefore\n<!-- /own -->\n\n<!-- far -->\n<!-- /far -->\nend\n"
+    )
     clips = "--data.test=clips/manifest.csv"
     for _ in range(2):  # again: what stands there is replaced
         tested("card", clips, "--subgroups", "camera", "--card", "card.md#own")
