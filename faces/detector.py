@@ -59,8 +59,8 @@ class Detector:
         return kept[:1] if self.recipe.select == "largest" else kept
 
     def sure(self, face: Detection | None) -> bool:
-        """Is it a face, and confident enough for the recipe?"""
-        if face is None:
+        """Is it a face, with an inside, and confident enough for the recipe?"""
+        if face is None or (face.box[2:] <= face.box[:2]).any():
             return False
         return face.confidence is None or face.confidence >= self.recipe.confidence
 
@@ -141,7 +141,6 @@ def haar_boxes(cascade: cv2.CascadeClassifier, image: np.ndarray, min_size: int)
 
 
 def _detections(faces: mtcnn.Faces) -> list[Detection]:
-    """As Detections; a box without an inside is no face."""
     parts = zip(faces.boxes, faces.points, faces.confidences, strict=True)
     return [
         Detection(box.astype(float), points.astype(float), float(sure))
