@@ -123,9 +123,9 @@ def test_without_pairs_a_real_goes_through_the_recipe_as_well(rows):
 def test_margins_vary_within_their_range_and_validation_keeps_its_own(rows, monkeypatch):
     seen = []
 
-    def noted(image, box, margin, height, width):
+    def noted(image, box, margin, *others):
         seen.append(margin)
-        return network_crop(image, box, margin, height, width)
+        return network_crop(image, box, margin, *others)
 
     monkeypatch.setattr(dataset, "network_crop", noted)
     samples = faces(rows, augment=Augment(margin=[5, 20]))
