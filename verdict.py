@@ -39,7 +39,7 @@ from flags import Config, Face, Predict
 from judging import Limits, Person, ScoredFace, Searched, Suspicious, Verdict
 from metrics import Thresholds
 from networks import Detector
-from utils import UserError, pick_device, sha256_file
+from utils import UserError, cores, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]
 """Told how far a file is, 0..1, and what is being done."""
@@ -204,13 +204,14 @@ def _search(
 
     with _one_thread():
         if film:
-            return search_clip(path, detect, face, settings.frames, home, between)
+            threads = cores() if face.detector == "mtcnn" and model.device.type == "cpu" else 1
+            return search_clip(path, detect, face, settings.frames, home, between, threads)
         return find_faces([path], face, home, model.device, progress=False, detect=detect)[path]
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """MTCNN's pieces of work are so small that further threads only wait for one another."""
+    """One thread a frame: MTCNN's pieces of work are so small that more would only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

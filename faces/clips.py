@@ -13,7 +13,7 @@ from typing import Any
 
 from faces.crop import store
 from faces.detector import Detection, Detector
-from faces.follow import faces_of
+from faces.follow import APART, faces_of
 from faces.image import write_image
 from faces.tracks import link
 from faces.video import UnreadableVideo, open_clip
@@ -80,12 +80,15 @@ def search_clip(
     frames: Frames,
     folder: Path,
     between: Callable[[int, int], object] = lambda done, wanted: None,
+    threads: int = 1,
 ) -> FoundClip:
     """Find the faces of a clip's frames, follow them, and store their crops with a record.
 
     detect: keeps all faces of a frame; which of the tracks stay, `face.select` says. Frames are
     cut one after another: memory does not grow with their number. between: called after each
-    frame with how many are done and wanted; what it raises ends the search.
+    frame with how many are done and wanted; what it raises ends the search. threads: frames that
+    are searched at once, where they are too far apart to be followed and the detector can be
+    called so (a Haar cascade cannot).
     """
     key = clip_key(Path(path), face, frames)
     home = folder / key[:2]
@@ -94,7 +97,9 @@ def search_clip(
     stored: dict[int, dict[str, Any]] = {}
     try:
         clip = open_clip(path, frames)
-        for frame, seen in faces_of(clip, detect, frames.search_every):
+        alone = clip.wanted and clip.duration / clip.wanted > APART
+        every = 1 if alone else frames.search_every
+        for frame, seen in faces_of(clip, detect, every, threads if alone else 1):
             looks.append(seen)
             for number, detection in enumerate(seen):
                 crop = store(frame.image, detection, face.grow, face.max_size, face.pad)

@@ -7,7 +7,9 @@ the faces it knows, each moved on as it moved before. It searches again after `e
 face is lost, at a cut, and when the frames are too far apart in time to tell where a face went.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -33,15 +35,19 @@ TOGETHER = 16
 
 
 def faces_of(
-    frames: Iterable[Frame], detector: Detector, every: int
+    frames: Iterable[Frame], detector: Detector, every: int, threads: int = 1
 ) -> Iterator[tuple[Frame, list[Detection]]]:
     """The frames of one clip in the order of time, each with the faces kept, largest first.
 
     every: frames from one search to the next at the most. A GPU searches every frame, several
-    at once; so does a detector every frame that cannot look around a face, one by one.
+    at once; so does a detector every frame that cannot look around a face, one by one. threads:
+    with `every` 1, frames that are searched at once, each by one thread.
     """
     if detector.device.type != "cpu":
         yield from _several_at_once(frames, detector)
+        return
+    if every == 1 and threads > 1:
+        yield from _by_threads(frames, detector, threads)
         return
     look = Follower(detector, every if detector.cascade is not None else 1)
     for frame in frames:
@@ -57,6 +63,21 @@ def _several_at_once(
             yield from zip(some, detector.many([frame.image for frame in some]), strict=True)
         else:  # a folder of pictures, or a film whose size changes
             yield from ((frame, detector(frame.image)) for frame in some)
+
+
+def _by_threads(
+    frames: Iterable[Frame], detector: Detector, threads: int
+) -> Iterator[tuple[Frame, list[Detection]]]:
+    """In order; a few frames are held at a time."""
+    waiting: deque[tuple[Frame, Future[list[Detection]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for frame in frames:
+            waiting.append((frame, pool.submit(detector, frame.image)))
+            if len(waiting) > threads:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        for first, found in waiting:
+            yield first, found.result()
 
 
 @dataclass(frozen=True, eq=False)
