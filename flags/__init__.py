@@ -17,6 +17,7 @@ from flags.faces import Data, Face, InputSize, Margin, parse_margin
 from flags.fakes import Blend, Fakes, Warp
 from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
+from flags.serving import Demo
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
 from flags.testing import Cards, Compare, Heatmaps, Perturb, Rule, Tracking, Tta
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
@@ -24,8 +25,8 @@ from settings import NumberOrText, PathText, Section, Share, described, refuse_i
 
 __all__ = [
     "Augment", "Balance", "Blend", "Cams", "CelebDf", "Check", "Compare", "Config", "Data",
-    "DeepfakeTimit", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files", "Folder",
-    "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
+    "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files",
+    "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
     "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
     "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
