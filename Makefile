@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# Both stamps hold the requirements that were installed: nothing is installed twice.
+# The stamps hold the requirements that were installed: nothing is installed twice.
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_BROWSER := $(VENV)/.ready-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format bench samples clean
+.PHONY: help install quickstart demo test test-slow test-browser chromium lint format bench samples clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,11 +24,26 @@ quickstart: $(READY) ## train, test and explain a network on real photographs, i
 	echo; echo "Quick start done in $$(( $$(date +%s) - start )) s (budget 300 s on 2 cores)."; \
 	echo "Numbers with n and 95 % intervals: above. Open the report: log/quickstart/test/report.html"
 
+demo: $(READY) ## open the web page that judges your own photos and films
+	$(RUN) demo.py
+
 test: $(READY_DEV) ## run the tests (within 8 minutes on 2 cores)
-	$(RUN) -m pytest -m "not slow" -n 2 --dist loadscope
+	$(RUN) -m pytest -m "not slow and not browser" -n 2 --dist loadscope
 
 test-slow: $(READY_DEV) ## run the slow tests, on real footage where it is there
 	$(RUN) -m pytest -m slow
+
+test-browser: $(READY_BROWSER) chromium ## run demo.py's tests in a real browser
+	$(RUN) -m pytest -m browser
+
+chromium:
+	@if [ -z "$$(which chromium chromium-browser google-chrome 2>/dev/null)" ]; then \
+		if [ "$$(id -u)" = 0 ] && which apt-get >/dev/null 2>&1; then \
+			apt-get update -q && apt-get install -qy --no-install-recommends chromium; \
+		else \
+			echo "Chromium is needed: sudo apt-get install chromium"; exit 1; \
+		fi; \
+	fi
 
 lint: $(READY_DEV) ## check style, format and types
 	$(RUN) -m ruff check .
@@ -62,4 +78,8 @@ $(READY): requirements.txt | $(VENV)/bin/python
 
 $(READY_DEV): requirements-dev.txt $(READY)
 	$(RUN) -m pip install -r requirements-dev.txt
+	@touch $@
+
+$(READY_BROWSER): requirements-browser.txt $(READY_DEV)
+	$(RUN) -m pip install -r requirements-browser.txt
 	@touch $@

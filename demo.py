@@ -1,4 +1,4 @@
-"""predict.py as a web page on this computer: drop a photo or a film, read the verdict.
+"""The verdict of predict.py as a web page on this computer: drop a photo or a film.
 
     python demo.py
     python demo.py --checkpoint log/quickstart/checkpoints/best.pth --port 8000
@@ -41,10 +41,11 @@ SAMPLES = {
 }
 """Files of samples/, and what stands below them."""
 
+SEEN = "scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+
 SWEEP = (10, 30)
-"""Seconds: how often Gradio looks for uploads to delete, and how old those are. By then the file has
-long been taken over (`taken`); it is not deleted at once, as Gradio keeps two people's uploads of
-one file as one.
+"""Seconds: how often Gradio looks for uploads to delete, and how old those are. By then they have
+long been taken over (`taken`). Not at once: Gradio keeps two people's uploads of one file as one.
 """
 
 POLICY = (
@@ -202,13 +203,8 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
         "concurrency_limit": 1,
         "concurrency_id": "judge",
         "api_visibility": "private",
-        "scroll_to_output": True,
     }
-    at_once: dict[str, Any] = {
-        "queue": False,
-        "api_visibility": "private",
-        "scroll_to_output": True,
-    }
+    at_once: dict[str, Any] = {"queue": False, "api_visibility": "private"}
     with gr.Blocks(title="Deepfake detection", analytics_enabled=False, delete_cache=SWEEP) as page:
         gr.HTML(intro(model, settings), elem_id="intro")
         file = gr.File(label="A photo or a film", height=150)
@@ -223,6 +219,8 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
         file.upload(
             partial(taken, settings=settings, home=home), file, [file, own, result], **at_once
         ).success(judge_upload, own, result, **one_at_a_time)  # fmt: skip
+        for event in (file.upload, *(button.click for button in buttons)):
+            event(None, js=f"() => {{ document.querySelector('#result').{SEEN} }}")
         for button, name in zip(buttons, SAMPLES, strict=True):
 
             def judge_sample(
@@ -239,9 +237,11 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
 
 def intro(model: "Model", settings: Demo) -> str:
     """What this is, what it takes, and by what it judges."""
+    minutes = settings.longest >= 60
+    length = f"{settings.longest / 60:.3g} minutes" if minutes else f"{settings.longest:g} seconds"
     takes = (
-        f"Up to {settings.upload} MB, films of up to {settings.longest / 60:.3g} minutes, pictures "
-        f"of up to {settings.largest:g} million pixels."
+        f"Up to {settings.upload} MB, films of up to {length}, pictures of up to "
+        f" {settings.largest:g} million pixels."
     )
     weights = f"{model.file}: {model.good_for}."
     return (
@@ -358,7 +358,8 @@ def framed(page: str) -> str:
         "if (this.srcdoc) { this.src = window.URL.createObjectURL(new Blob([this.srcdoc], {type: "
         "'text/html'})); this.previousElementSibling.firstChild.href = this.src; "
         "this.removeAttribute('srcdoc') } else { const inner = this.contentDocument.body; "
-        "new ResizeObserver(() => this.style.height = inner.offsetHeight + 'px').observe(inner) }"
+        "new ResizeObserver(() => this.style.height = inner.offsetHeight + 'px').observe(inner); "
+        f"setTimeout(() => this.{SEEN}, 50) }}"
     )
     return (
         '<p class="keep"><a download="verdict.html">Keep this page</a></p>'
