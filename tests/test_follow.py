@@ -143,6 +143,16 @@ def test_only_the_largest_is_kept_and_the_others_are_known_all_the_same(portrait
         assert face.box[2] < 150
 
 
+def test_threads_give_the_same_faces_in_the_same_order(detector, portrait):
+    frames = clip((scene(portrait, (10 + 4 * n, 40), (170, 60)) for n in range(7)), rate=2)
+    alone = list(faces_of(iter(frames), detector, 1))
+    by_two = list(faces_of(iter(frames), detector, 1, threads=2))
+    assert [frame.index for frame, _ in by_two] == [*range(7)]
+    for (_, one), (_, other) in zip(alone, by_two, strict=True):
+        assert len(one) == 2
+        assert np.array_equal([face.box for face in one], [face.box for face in other])
+
+
 def test_a_detector_without_looks_searches_each_frame(portrait, searches):
     haar = make_detector(Face(detector="haar", select="all"))
     frames = clip([scene(portrait, (20, 40))] * 3)
