@@ -150,8 +150,10 @@ def _on(
             done = wait(list(running), timeout=LATE, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
+        restarted = False
         for future in done:
             task, _ = running.pop(future)
+            restarted |= future.status == "error"
             yield from _outcome(future, task, kinds)
         for future, (task, begun) in list(running.items()):
             if time.monotonic() - begun > config.time_limit * len(task):
@@ -159,6 +161,9 @@ def _on(
                 _end(client, future)
                 reason = f"took longer than time_limit, {config.time_limit:g} s"
                 yield from (_failed(path, kinds[path], reason) for path in task)
+                restarted = True
+        if restarted:  # the others waited for the new process
+            running = {future: (task, time.monotonic()) for future, (task, _) in running.items()}
 
 
 def _outcome(future: Any, task: list[str], kinds: dict[str, str]) -> Iterator[Found | FoundClip]:

@@ -1,8 +1,5 @@
 """prepare.py: films and photos become faces and a manifest, whatever happens on the way."""
 
-import errno
-import os
-import time
 from pathlib import Path
 
 import av
@@ -20,6 +17,7 @@ from flags import Face, Frames, Prepare
 from preparing import search as search_module
 from preparing.rows import face_rows
 from preparing.search import search
+from tests.deadly import deadly
 from utils import UserError
 
 
@@ -189,18 +187,6 @@ def test_one_csv_a_split_for_those_who_want_them(collection, prepared):
 
 
 # ------------------------------------------------------------------------------- on Dask
-
-
-def deadly(paths, kind, config, folder):
-    """Work in which one clip kills its process, one hangs, and one finds the disk full."""
-    name = Path(paths[0]).name
-    if "kill" in name:
-        os._exit(9)
-    if "hang" in name:
-        time.sleep(1000)
-    if "full" in name:
-        raise OSError(errno.ENOSPC, "No space left on device")
-    return [clips.FoundClip(path, frames=os.getpid()) for path in paths]
 
 
 def media_of(*names: str) -> pd.DataFrame:
