@@ -27,8 +27,8 @@ quickstart: $(READY) ## train, test and explain a network on real photographs, i
 demo: $(READY) ## open the web page that judges your own photos and films
 	$(RUN) demo.py
 
-test: $(READY_DEV) ## run the tests (within 8 minutes on 2 cores)
-	$(RUN) -m pytest -m "not slow and not browser" -n 2 --dist loadscope
+test: $(READY_DEV) ## run the tests, one thread a process (within 10 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow and not browser" -n 2 --dist loadscope
 
 test-slow: $(READY_DEV) ## run the slow tests, on real footage where it is there
 	$(RUN) -m pytest -m slow
