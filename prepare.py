@@ -82,10 +82,10 @@ def main(argv: list[str]) -> int:
 
 
 def rule_for(faces: pd.DataFrame, settings: Split) -> Split:
-    """What `auto` means here: the collection's own split where it has one."""
+    """What `auto` means here: the collection's own split where it has one, and trains at all."""
     if settings.rule != "auto":
         return settings
-    has_one = bool((faces["split"] != "").any())
+    has_one = bool((faces["split"] != "").any()) and settings.shares[2] < 1
     return settings.model_copy(update={"rule": "official" if has_one else "ratio"})
 
 

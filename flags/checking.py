@@ -20,16 +20,19 @@ class Split(Section):
         "pictures, which inflates the validation.",
     )
     shares: list[float] = described(
-        [0.8, 0.1, 0.1], "Shares of train, val and test.", min_length=3, max_length=3
-    )
+        [0.8, 0.1, 0.1], "Shares of train, val and test; 0,0,1: to be tested on alone.",
+        min_length=3, max_length=3,
+    )  # fmt: skip
     persons: int = described(1, "Persons that last_persons and unsafe_within_person test on.", ge=1)
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> "Split":
         if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(f"split.shares {self.shares} must sum to 1, as [.8, .1, .1]")
-        if self.shares[0] == 0:
+        if self.shares[0] == 0 and self.shares[2] < 1:
             raise ValueError(f"split.shares {self.shares}: train needs a share above 0")
+        if self.shares[2] == 1 and self.rule not in ("auto", "ratio"):
+            raise ValueError(f"split.rule {self.rule}: split.shares 0,0,1 leaves nothing to split")
         return self
 
 

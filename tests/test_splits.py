@@ -176,6 +176,14 @@ def test_nobody_knows_the_people():
     assert "no row says who it shows" in notes[0]
 
 
+def test_a_collection_may_be_for_tests_alone():
+    rows = table(label=[REAL, FAKE, FAKE] * 3)
+    rows, _ = splits.with_splits(rows, Split(rule="ratio", shares=[0, 0, 1]), 0)
+    assert set(rows["split"]) == {"test"} and len(rows) == 9
+    with pytest.raises(ValueError, match="leaves nothing to split"):
+        Split(rule="official", shares=[0, 0, 1])
+
+
 @pytest.mark.parametrize("shares", [[0.8, 0.1, 0.2], [0.0, 0.5, 0.5], [1.2, -0.1, -0.1]])
 def test_shares_that_are_none(shares):
     with pytest.raises(ValueError, match=r"split\.shares"):
