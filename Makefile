@@ -8,7 +8,7 @@ READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart demo test test-slow test-browser chromium lint format bench samples clean
+.PHONY: help install quickstart demo test test-slow test-browser chromium lint format bench release samples clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,13 @@ bench: $(READY_DEV) ## print speed ratios against named references
 	$(RUN) -m benchmarks.prepare
 	$(RUN) -m benchmarks.fakes
 	$(RUN) -m benchmarks.predict
+
+release: $(READY) ## train the released detector again: make release DATA=manifest.csv
+	@test -f "$(DATA)" || { echo "Name a manifest with splits: make release DATA=manifest.csv"; exit 1; }
+	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
+	$(RUN) checkpoint.py log/release/checkpoints/best.pth --export weights/detector.safetensors
+	$(RUN) test.py --config_file configs/release.yaml --data.test "$(DATA)" --robustness \
+		--subgroups source,method --card weights/README.md#own
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make
