@@ -115,7 +115,7 @@ def _row(
     known = np.isfinite(one.scores)
     before, after = frame[known], frame[known].assign(score=one.scores[known])
     summary = metrics.summarise(after, threshold, resamples)
-    loss = Value(np.nan) if one.kind == AS_THEY_ARE else _loss(before, after, resamples)
+    loss = Value(0.0, signed=True) if one.kind == AS_THEY_ARE else _loss(before, after, resamples)
     strength = "" if np.isnan(one.strength) else f"{one.strength:g}"
     cells = (tables.of(summary, "auc"), loss, *(tables.of(summary, key) for key in BESIDE))
     return (one.kind, strength, int(known.sum()), *cells)
