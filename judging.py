@@ -174,13 +174,25 @@ def judged(
     return tuple(sorted(persons, key=lambda p: -1.0 if p.score is None else -p.score - 2))
 
 
-def concluded(persons: Sequence[Person], limits: Limits) -> str:
-    """The state of the whole, of one person at least.
+def by_frames(persons: Sequence[Person], rule: str) -> float | None:
+    """The score of a film by a rule that looks at frames over all persons; None of other rules."""
+    tracks = [[face for face in person.faces if face.score is not None] for person in persons]
+    tracks = [own for own in tracks if own]
+    if rule != "highest_frame" or len(tracks) < 2:
+        return None
+    scores = [np.array([face.score for face in own]) for own in tracks]
+    return rules.of_video(scores, rule, [np.array([f.frame for f in own]) for own in tracks])[0]
+
+
+def concluded(persons: Sequence[Person], limits: Limits, together: float | None = None) -> str:
+    """The state of the whole, of one person at least. together: as `by_frames` gives it.
 
     That of the most suspicious person of whom enough was seen. Someone who might be suspicious,
     but of whom too little was seen, keeps it from being "no signs".
     """
     known = [person for person in persons if person.state != NOT_ENOUGH]
+    if together is not None:
+        return limits.state(together) if known else NOT_ENOUGH
     states = {person.state for person in known}
     for state in (SIGNS, INCONCLUSIVE):
         if state in states:
@@ -212,7 +224,8 @@ def calibrated(score: float, limits: Limits) -> float | None:
     """The score as a probability, where the checkpoint's temperature was fitted."""
     if limits.temperature == 1 or not 0 < score < 1:
         return None
-    return 1 / (1 + math.exp(-math.log(score / (1 - score)) / limits.temperature))
+    logit = math.log(score / (1 - score)) / limits.temperature
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
 
 
 # ------------------------------------------------------------------------------- cautions

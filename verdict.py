@@ -36,9 +36,10 @@ from faces.media import FILM, Media, describe
 from faces.video import UnreadableVideo
 from failures import UNREADABLE
 from flags import Config, Face, Predict
-from judging import Limits, Person, ScoredFace, Searched, Suspicious, Verdict
+from judging import Caution, Limits, Person, ScoredFace, Searched, Suspicious, Verdict
 from metrics import Thresholds
 from networks import Detector
+from splits import UNSAFE, UNSAFE_NOTE
 from utils import UserError, cores, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]
@@ -76,6 +77,11 @@ class Model:
     device: torch.device
     config: Config
     good_for: str
+
+    @property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What weakens every verdict of these weights."""
+        return (Caution(UNSAFE, UNSAFE_NOTE),) if self.state["data"].get(UNSAFE) else ()
 
     def limits(self, film: bool) -> Limits:
         """Of films where validation had any, else of faces."""
@@ -255,8 +261,10 @@ def _judged(
         faces.setdefault(row["person"], []).append(face)
     limits = model.limits(film)
     persons = judging.judged(faces, limits, model.state["rule"], evidence, film)
-    state = judging.concluded(persons, limits)
-    score = None if state == judging.NOT_ENOUGH else persons[0].score
+    together = judging.by_frames(persons, model.state["rule"]) if film else None
+    state = judging.concluded(persons, limits, together)
+    score = persons[0].score if together is None else together
+    score = None if state == judging.NOT_ENOUGH else score
     return Verdict(
         path,
         state,
@@ -266,7 +274,7 @@ def _judged(
         limits,
         model.state["rule"],
         persons,
-        judging.cautions_of(persons, media, searched, evidence, unknown),
+        (*judging.cautions_of(persons, media, searched, evidence, unknown), *model.cautions),
         media,
         searched,
         _suspicious(rows, samples, values, persons, settings) if settings.cam else (),
@@ -318,30 +326,29 @@ def _scored(
     """
     loader = scores.loader_for(samples, model.config, model.device)
     order: list[int] = []
+    features: list[np.ndarray] = []
 
-    def noted() -> Iterator[Batch]:
+    def noted(seen: list[torch.Tensor]) -> Iterator[Batch]:
         for batch in loader:
-            order.extend(batch.rows.tolist())
+            seen.clear()
             yield batch
+            order.extend(batch.rows.tolist())
+            # Of several views of a face the first, as in training (training/usual.py).
+            features.extend(part.numpy() for part in seen[:1])
 
-    stored = model.state.get("features")
     with model.network.features() as seen:
         values, _ = scores.score(
-            model.network, noted(), rows["path"].tolist(), model.device,
+            model.network, noted(seen), rows["path"].tolist(), model.device,
             channels_last=model.config.channels_last,
         )  # fmt: skip
-    distances = np.full(len(rows), np.nan)
+    distances, stored = np.full(len(rows), np.nan), model.state.get("features")
     if not stored:
         return values, distances, NOT_CHECKED.format("the checkpoint does not say what those are")
     try:
-        found = familiar.distances(stored, torch.cat(seen).numpy())
+        found = familiar.distances(stored, np.concatenate(features))
         distances[order] = found / float(stored["limit"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        return (
-            values,
-            distances,
-            NOT_CHECKED.format(f"the checkpoint's description is no use, {error}"),
-        )
+        return values, distances, NOT_CHECKED.format(f"what the checkpoint says is no use, {error}")
     return values, distances, ""
 
 

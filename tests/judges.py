@@ -37,6 +37,7 @@ def write_checkpoint(
     config = config or configuration()
     torch.manual_seed(3)
     network = build(config.network, config.model, config.data.num_classes, 0.0, config.input_size)
+    network.tta = config.tta or "none"
     limits = {"threshold": 0.5, "t_low": low, "t_high": high, "data": "made validation"}
     state = checkpoint.describe_network(network, config) | {
         "thresholds": limits | {"unit": "face", "temperature": 1.0},

@@ -65,6 +65,17 @@ def home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def prepared(home: Path) -> Path:
+    """The manifest that prepare.py makes of them, without splits."""
+    out = home / "made"
+    arguments = ["folder", "--root", str(home / "media"), "--out", str(out), "--workers", "0"]
+    assert prepare.main([*arguments, "--face.select", "all", "--frames.count", "16"]) == 0
+    rows = pd.read_csv(out / "manifest.csv", dtype=str, keep_default_na=False)
+    rows.drop(columns="split").to_csv(out / "all.csv", index=False)
+    return out / "all.csv"
+
+
+@pytest.fixture(scope="module")
 def model(home: Path) -> verdict.Model:
     return verdict.load_model(home / "weights.pth", "cpu")
 
@@ -76,18 +87,19 @@ def settings(**more) -> Predict:
 # ------------------------------------------------------------------------------ same road
 
 
-def test_scores_are_those_of_prepare_and_test(home, model, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "kind", [{}, {"rule": "highest_frame", "tta": "crops10"}, {"rule": "top_third", "tta": "flip"}]
+)
+def test_scores_are_those_of_prepare_and_test(home, prepared, monkeypatch, tmp_path, kind):
     monkeypatch.chdir(tmp_path)
-    arguments = ["folder", "--root", str(home / "media"), "--out", "made", "--workers", "0"]
-    assert prepare.main([*arguments, "--face.select", "all", "--frames.count", "16"]) == 0
-    rows = pd.read_csv("made/manifest.csv", dtype=str, keep_default_na=False)
-    rows.drop(columns="split").to_csv("made/all.csv", index=False)
+    weights = write_checkpoint(tmp_path / "weights.pth", config=configuration(**kind))
+    model = verdict.load_model(weights, "cpu")
     Path("test.yaml").write_text(
         "network: MesoNet\ninput_size: {height: 64, width: 64}\nface: {select: all}\n"
         "num_workers: 0\nbootstrap: 0\nlayer_table: False\ntracking: {wandb: off}\n"
     )
     more = ["--config_file", "test.yaml", "--device", "cpu", "--prefix", "run"]
-    more += ["--data.test", "made/all.csv", "--test_checkpoint", str(home / "weights.pth")]
+    more += ["--data.test", str(prepared), "--test_checkpoint", "weights.pth"]
     assert test_command.main(more) == 0
     faces = pd.read_csv("run/test/scores.csv", keep_default_na=False)
     films = pd.read_csv("run/test/video_scores.csv").set_index("video")["score"]
@@ -99,7 +111,7 @@ def test_scores_are_those_of_prepare_and_test(home, model, monkeypatch, tmp_path
         found = sorted(face.score for face in mine.faces)
         assert np.allclose(found, sorted(theirs["score"]), atol=1e-5)
         if name.endswith(".mp4"):
-            assert mine.decisive.score == pytest.approx(films[name], abs=1e-5)
+            assert mine.score == pytest.approx(films[name], abs=1e-5)
             assert len(mine.persons) == (2 if "two" in name else 1)
 
 
@@ -426,6 +438,25 @@ def test_a_network_of_whole_pictures_sees_them_whole(home, tmp_path):
     model = verdict.load_model(file, "cpu")
     found = verdict.of_file(home / "wall.png", model, settings())
     assert found.score is not None and found.faces[0].box == (0, 0, 200, 200)
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_features_are_of_one_view_of_each_face(home, tmp_path, tta):
+    import familiar
+
+    usual = familiar.fit(np.random.default_rng(0).normal(size=(60, 16)), "made")
+    file = write_checkpoint(tmp_path / "c.pth", config=configuration(tta=tta), features=usual)
+    model = verdict.load_model(file, "cpu")
+    assert model.network.tta == tta
+    found = verdict.of_file(home / "media/fake/two.mp4", model, settings())
+    assert len(found.faces) == 32 and all(face.distance is not None for face in found.faces)
+
+
+def test_validation_that_shared_persons_is_told(home, tmp_path):
+    data = {"train": "a.csv", "valid": "a.csv", "rows": "", "unsafe_split": "within_person"}
+    model = verdict.load_model(write_checkpoint(tmp_path / "c.pth", data=data), "cpu")
+    found = verdict.of_file(home / "media/real/photo.png", model, settings())
+    assert "unsafe_split" in {caution.kind for caution in found.cautions}
 
 
 def test_weights_without_limits_are_refused(tmp_path):
