@@ -241,7 +241,7 @@ def intro(model: "Model", settings: Demo) -> str:
     length = f"{settings.longest / 60:.3g} minutes" if minutes else f"{settings.longest:g} seconds"
     takes = (
         f"Up to {settings.upload} MB, films of up to {length}, pictures of up to "
-        f" {settings.largest:g} million pixels."
+        f"{settings.largest:g} million pixels."
     )
     weights = f"{model.file}: {model.good_for}."
     return (

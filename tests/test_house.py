@@ -231,10 +231,14 @@ def test_a_network_file_is_about_its_network(file, tree):
 
 
 def test_no_file_knows_a_machine():
-    texts = [*modules(), *ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/**/*.py")]
+    texts = [*modules(), *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     for pattern in ("*.md", "*.toml", "*.txt", "*.yaml", "configs/*.yaml", "Makefile", ".ci/run"):
         texts += ROOT.glob(pattern)
-    texts += [*ROOT.glob(".github/**/*.yml"), *ROOT.glob("report/*.jinja")]
+    texts += [
+        *ROOT.glob(".github/**/*.yml"),
+        *ROOT.glob("report/*.jinja"),
+        *ROOT.glob("notebooks/*"),
+    ]
     absolute = re.compile(r"(?<![\w.$}])/(?:work|tmp|root|home|Users|mnt)/")
     found = [
         f"{name(file)}:{number}: {line.strip()}"
