@@ -19,6 +19,9 @@ class Model(Section):
     init_weights: bool = described(
         True, "Initialise as the network's paper does; False: PyTorch's defaults for each layer."
     )
+    learns: Literal["all", "norms"] = described(
+        "all", "norms: the normalisation layers and the head alone, the rest stays as it begins."
+    )
     freeze_epochs: int = described(0, "First epochs in which only the head learns.", "epochs", ge=0)
     ema: float = described(
         0.0,

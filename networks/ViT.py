@@ -6,7 +6,11 @@ from torch import nn
 from networks import Options
 from networks.backbones import from_timm
 
-VARIANTS = ("small_patch16", "tiny_patch16", "base_patch16")
+VARIANTS = (
+    "small_patch16", "tiny_patch16", "base_patch16",
+    "base_patch16_clip", "large_patch14_clip", "small_patch14_dinov2", "base_patch14_dinov2",
+)  # fmt: skip
+"""On ImageNet; CLIP (OpenAI, Radford et al. 2021); DINOv2 (Oquab et al. 2023)."""
 
 
 def backbone(options: Options) -> nn.Module:
@@ -15,7 +19,12 @@ def backbone(options: Options) -> nn.Module:
     21,666,434 parameters for small_patch16 with 2 classes at 224 px.
     """
     size = (options.height, options.width)
-    return from_timm(f"vit_{options.variant}_224", options, img_size=size)
+    name = f"vit_{options.variant}_224"
+    if options.variant.endswith("clip"):
+        name += ".openai"
+    if options.variant.endswith("dinov2"):
+        name = f"vit_{options.variant}.lvd142m"
+    return from_timm(name, options, img_size=size)
 
 
 def heatmap_layer(network: nn.Module) -> nn.Module:

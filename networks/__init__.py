@@ -91,6 +91,21 @@ class Detector(nn.Module):
         self.backbone.train(not frozen).requires_grad_(not frozen)
         head_of(self.backbone).train().requires_grad_(True)
 
+    def freeze_all_but_norms(self) -> None:
+        """Let the normalisation layers and the head alone learn.
+
+        A large backbone that was trained on very many pictures keeps what it knows, and a few
+        thousand parameters adapt it (LN-tuning: Yermakov et al., GenD, 2025).
+        """
+        from networks.backbones import head_of
+
+        norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+        self.backbone.requires_grad_(False)
+        for module in self.backbone.modules():
+            if isinstance(module, norms):
+                module.requires_grad_(True)
+        head_of(self.backbone).requires_grad_(True)
+
     @contextmanager
     def features(self) -> Iterator[list[torch.Tensor]]:
         """Collect the last features of every batch that the network sees inside the block.

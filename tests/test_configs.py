@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -17,6 +18,8 @@ from settings import load
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem != "sweep")
 SIDE = 96
+FROM_A_HUB = ("CLIP",)
+"""Configurations that begin from weights that are downloaded."""
 
 PARAMETERS = {
     ("VGG", "16", 2, 224): 134_268_738,
@@ -43,6 +46,8 @@ def test_a_shipped_configuration_trains_and_is_explained(name: str, tmp_path: Pa
         "--num_epochs=1", "--num_workers=0", "--tracking.wandb=off", "--fakes.type=none",
         "--optimizer.type=SGD", "--optimizer.momentum=0", "--scheduler.type=none",
     ]  # fmt: skip
+    if name in FROM_A_HUB:
+        arguments.append("--model.pretrained=False")
     assert train.main(arguments) == 0
     state = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pth")
     assert np.isfinite(state["history"][0]["train_loss"])
@@ -64,6 +69,21 @@ def test_parameter_counts(known: tuple[str, str, int, int]) -> None:
     size = InputSize(height=side, width=side)
     network = networks.build(name, Model(variant=variant), outputs, 0.0, size)
     assert network.parameter_count() == PARAMETERS[known]
+
+
+@pytest.mark.parametrize(
+    ("variant", "wanted"),
+    [
+        ("base_patch16_clip", "vit_base_patch16_clip_224.openai"),
+        ("small_patch14_dinov2", "vit_small_patch14_dinov2.lvd142m"),
+    ],
+)
+def test_a_vit_of_other_weights_is_timms(variant: str, wanted: str) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(wanted, num_classes=2, img_size=224)
+    ours = networks.build("ViT", Model(variant=variant), 2, 0.0, InputSize()).backbone
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert ours.pretrained_cfg["tag"] == wanted.split(".")[1]  # the weights that are meant
 
 
 @pytest.mark.parametrize("name", ["NASNet", "MesoNet"])

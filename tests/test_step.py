@@ -185,6 +185,20 @@ def test_frozen_features_stay_and_the_head_learns(norm):
     assert network.backbone[0].training
 
 
+def test_norms_and_the_head_learn_alone_also_after_frozen_epochs():
+    network = detector(norm=True)
+    before = copy.deepcopy(network.state_dict())
+    step = made(network, model=Model(learns="norms", freeze_epochs=1), batch_size=8)
+    for epoch in (1, 2, 3):
+        step.begin(epoch)
+        step([batch(8)], 0)
+    after = network.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    convolution = {"backbone.0.0.weight", "backbone.0.0.bias"}
+    assert not moved & convolution
+    assert moved >= {"backbone.0.1.weight", "backbone.0.1.bias", "backbone.2.weight"}
+
+
 def test_the_moving_average_follows_and_is_what_is_tested():
     network = detector(norm=True)
     step = made(network, model=Model(ema=0.9))

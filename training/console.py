@@ -16,7 +16,7 @@ from training.rows import Rows
 
 OPTIONS = (
     "weights", "fake_weight", "label_smoothing", "mixup", "clip_norm", "accumulate",
-    "freeze_epochs", "ema", "compile", "best", "on_nan",
+    "learns", "freeze_epochs", "ema", "compile", "best", "on_nan",
 )  # fmt: skip
 """Keys that the console shows where they are set."""
 

@@ -71,6 +71,8 @@ class Step:
         self.network.train()
         if frozen or self._frozen:
             self.network.freeze_features(frozen)
+        if not frozen and self.config.model.learns == "norms":
+            self.network.freeze_all_but_norms()
         if frozen != self._frozen:
             self.model: nn.Module = self.processes.wrap(self.network)
             if self.config.model.compile:
