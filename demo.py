@@ -188,51 +188,59 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
 
     # Shown as they are: a copy of Gradio's would be swept away with the uploads.
     gr.set_static_paths([home / "samples"])
-
-    def judge(path: str, uploaded: bool, progress: Any) -> str:
-        try:
-            return answer(path, model, settings, lambda share, what: progress(share, desc=what))
-        finally:
-            if uploaded:
-                shutil.rmtree(Path(path).parent, ignore_errors=True)
-
-    def judge_upload(path: str, progress: Any = gr.Progress()) -> str:  # noqa: B008
-        return judge(path, True, progress)
-
-    one_at_a_time: dict[str, Any] = {
+    samples = {ROOT / "samples" / name: words for name, words in SAMPLES.items()}
+    at_once: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+    queued: dict[str, Any] = {
         "concurrency_limit": 1,
         "concurrency_id": "judge",
         "api_visibility": "private",
     }
-    at_once: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+    take = partial(taken, settings=settings, home=home)
+    no_place = partial(full, settings=settings)
     with gr.Blocks(title="Deepfake detection", analytics_enabled=False, delete_cache=SWEEP) as page:
         gr.HTML(intro(model, settings), elem_id="intro")
         file = gr.File(label="A photo or a film", height=150)
         own = gr.State("")  # on this side: a browser cannot name a file
         with gr.Row():
             buttons = [
-                gr.Button(words, icon=thumbnail(ROOT / "samples" / name, home), min_width=120,
-                          elem_classes="sample")
-                for name, words in SAMPLES.items()
-            ]  # fmt: skip
+                gr.Button(words, icon=thumbnail(path, home), min_width=120, elem_classes="sample")
+                for path, words in samples.items()
+            ]
         result = gr.HTML(elem_id="result")
-        file.upload(
-            partial(taken, settings=settings, home=home), file, [file, own, result], **at_once
-        ).success(judge_upload, own, result, **one_at_a_time)  # fmt: skip
-        for event in (file.upload, *(button.click for button in buttons)):
-            event(None, js=f"() => {{ document.querySelector('#result').{SEEN} }}")
-        for button, name in zip(buttons, SAMPLES, strict=True):
-
-            def judge_sample(
-                progress: Any = gr.Progress(),  # noqa: B008
-                path: str = str(ROOT / "samples" / name),
-            ) -> str:
-                return judge(path, False, progress)
-
+        took = file.upload(take, file, [file, own, result], **at_once)
+        judged = took.success(of_upload(model, settings), own, result, **queued)
+        judged.failure(no_place, own, result, **at_once)
+        for button, path in zip(buttons, samples, strict=True):
             # Emptied first: progress is shown where the result will be.
             emptied = button.click(lambda: "", None, result, **at_once)
-            emptied.then(judge_sample, None, result, **one_at_a_time)
+            judged = emptied.then(of_sample(str(path), model, settings), None, result, **queued)
+            judged.failure(no_place, None, result, **at_once)
+        for event in (file.upload, *(button.click for button in buttons)):
+            event(None, js=f"() => {{ document.querySelector('#result').{SEEN} }}")
     return page
+
+
+def of_upload(model: "Model", settings: Demo) -> Callable[..., str]:
+    """What an upload starts, once it has its turn; the file is deleted at its end."""
+    import gradio as gr
+
+    def judge(path: str, progress: Any = gr.Progress()) -> str:  # noqa: B008
+        try:
+            return answer(path, model, settings, lambda share, what: progress(share, desc=what))
+        finally:
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+    return judge
+
+
+def of_sample(path: str, model: "Model", settings: Demo) -> Callable[..., str]:
+    """What the button of a sample starts."""
+    import gradio as gr
+
+    def judge(progress: Any = gr.Progress()) -> str:  # noqa: B008
+        return answer(path, model, settings, lambda share, what: progress(share, desc=what))
+
+    return judge
 
 
 def intro(model: "Model", settings: Demo) -> str:
@@ -287,6 +295,16 @@ def taken(upload: str, settings: Demo, home: Path) -> tuple[None, str, str]:
     except OSError:  # a file system without hard links
         shutil.copyfile(upload, own)
     return None, str(own), ""
+
+
+def full(path: str = "", *, settings: Demo) -> str:
+    """Where judging did not begin, as it does not fail itself: there was no place in the queue."""
+    if path:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+    return sentence(
+        f"As many files are waiting as this page takes ({settings.queue}): try again in a minute, "
+        "or start demo.py with a higher --queue."
+    )
 
 
 def answer(path: str, model: "Model", settings: Demo, tell: Callable[[float, str], object]) -> str:

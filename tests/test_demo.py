@@ -174,6 +174,15 @@ def test_what_nobody_came_for_is_removed(tmp_path):
     assert not Path(old).exists() and Path(young).exists()
 
 
+def test_who_finds_the_queue_full_is_told_and_loses_the_upload(tmp_path):
+    upload = tmp_path / "photo.jpg"
+    upload.write_bytes(b"photo")
+    _, own, _ = demo.taken(str(upload), Demo(), tmp_path)
+    assert "takes (5)" in demo.full(own, settings=Demo(queue=5))
+    assert not Path(own).parent.exists() and tmp_path.is_dir()
+    assert "--queue" in demo.full(settings=Demo())
+
+
 # --------------------------------------------------------------------------------- server
 
 

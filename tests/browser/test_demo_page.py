@@ -84,7 +84,7 @@ def server(media: Path, tmp_path_factory) -> Iterator[Server]:
         port = probe.getsockname()[1]
     settings = {
         "checkpoint": media / "judge.pth", "port": port, "browser": False, "device": "cpu",
-        "upload": 1, "longest": 20, "frames.count": 12, "evidence.min_faces": 4,
+        "upload": 1, "longest": 20, "queue": 2, "frames.count": 12, "evidence.min_faces": 4,
     }  # fmt: skip
     words = [f"--{key}={value}" for key, value in settings.items()]
     log = folder / "log"
@@ -246,6 +246,23 @@ def test_two_people_at_once_with_one_file_get_an_answer_each(visitor, other, ser
     expect(other.reads("wall.png").locator(".verdict h2")).to_have_text("No face found")
     visitor.reads("photo.jpg")
     assert gone(server.folder, "film.mp4")
+
+
+def test_who_comes_when_the_queue_is_full_is_told_so(visitor, server):
+    window = visitor.page.context
+    pages = [visitor.page, *(window.new_page() for _ in range(5))]
+    for page in pages[1:]:
+        page.goto(server.address)
+    buttons = [page.get_by_role("button", name="A clip of it") for page in pages]
+    for button in buttons:
+        expect(button).to_be_visible(timeout=LONG)
+    for button in buttons:  # one is judged, two wait
+        button.evaluate("one => one.click()")
+    for page in pages:
+        done = page.locator("#result iframe, #result [role=alert]")
+        expect(done).to_have_count(1, timeout=LONG)
+    told = [page.get_by_text("takes (2)").count() for page in pages]
+    assert 1 <= sum(told) <= 3
 
 
 def test_a_name_is_text_and_nothing_else(visitor, media):
