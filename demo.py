@@ -168,7 +168,8 @@ def guards() -> list[Any]:
                     headers = MutableHeaders(scope=message)
                     headers["Content-Security-Policy"] = POLICY
                     headers["Referrer-Policy"] = "no-referrer"
-                    headers["Cache-Control"] = "no-store"
+                    if not scope["path"].startswith(("/assets/", "/static/")):
+                        headers["Cache-Control"] = "no-store"  # what somebody uploaded or read
                 await send(message)
 
             await self.app(scope, receive, told)

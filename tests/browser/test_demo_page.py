@@ -178,7 +178,7 @@ def test_a_photo_gets_its_verdict_and_is_deleted(visitor, server, media):
         re.compile("Inconclusive|Signs of manipulation|No signs found")
     )
     expect(page.locator(".cams figure")).to_have_count(1)
-    assert gone(server.folder, "photo.jpg")
+    assert not list(server.folder.rglob("file-*")), "Gradio's own copy goes a little later"
 
 
 def test_a_film_gets_its_timeline_and_a_dot_leads_to_its_face(visitor, media):
@@ -248,21 +248,23 @@ def test_two_people_at_once_with_one_file_get_an_answer_each(visitor, other, ser
     assert gone(server.folder, "film.mp4")
 
 
-def test_who_comes_when_the_queue_is_full_is_told_so(visitor, server):
-    window = visitor.page.context
-    pages = [visitor.page, *(window.new_page() for _ in range(5))]
-    for page in pages[1:]:
-        page.goto(server.address)
+def test_who_comes_when_the_queue_is_full_is_told_so(browser, server):
+    # A window each: six pages of one would use up a browser's connections to one address.
+    windows = [browser.new_context() for _ in range(5)]
+    pages = [window.new_page() for window in windows]
     buttons = [page.get_by_role("button", name="A clip of it") for page in pages]
-    for button in buttons:
+    for page, button in zip(pages, buttons, strict=True):
+        page.goto(server.address)
         expect(button).to_be_visible(timeout=LONG)
     for button in buttons:  # one is judged, two wait
         button.evaluate("one => one.click()")
     for page in pages:
         done = page.locator("#result iframe, #result [role=alert]")
         expect(done).to_have_count(1, timeout=LONG)
-    told = [page.get_by_text("takes (2)").count() for page in pages]
-    assert 1 <= sum(told) <= 3
+    told = sum(page.get_by_text("takes (2)").count() for page in pages)
+    for window in windows:
+        window.close()
+    assert 1 <= told <= 2
 
 
 def test_a_name_is_text_and_nothing_else(visitor, media):
