@@ -49,6 +49,8 @@ def main(argv: list[str]) -> int:
     source = sources.find(argv[0])
     config = parse(Prepare, argv[1:], f"python prepare.py {argv[0]} ...\n\n{source.__doc__}")
     out = Path(config.out or f"data/{argv[0]}")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out {out}: Not a directory: name another, or a new one")
 
     media = source.index(config.root, config)
     left_out, notes = list(media.attrs.get("left_out", [])), list(media.attrs.get("notes", []))

@@ -40,7 +40,7 @@ def face_rows(
             for number, face in enumerate(result.faces)
         ]
     columns = dict.fromkeys([*manifest.COLUMNS, *(c for c in media if c != "kind")])
-    return pd.DataFrame(rows, columns=list(columns)).fillna(""), failures
+    return pd.DataFrame(rows, columns=list(columns), dtype=object).fillna(""), failures
 
 
 def columns_of(face: Mapping[str, Any], media: str, number: int | None) -> dict[str, str]:
