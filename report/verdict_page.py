@@ -271,7 +271,7 @@ def _person(place: int, person: Person, verdict: Verdict, film: bool) -> ShownPe
         if face.picture:
             faces.append((name, face, f"{when}, {value}"))
         if face.score is not None and film:
-            x = 4 + (WIDTH - 8) * (face.seconds or 0.0) / length
+            x = 6 + (WIDTH - 12) * (face.seconds or 0.0) / length
             link = f"#{name}" if face.picture else ""
             dots.append(Dot(x, 4 + (HEIGHT - 8) * (1 - face.score), f"{when}: {value}", link))
     colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[place % len(COLOURS)])
