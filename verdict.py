@@ -48,6 +48,10 @@ Progress = Callable[[float, str], object]
 ROOT = Path(__file__).parent
 RELEASED = ROOT / "weights" / "detector.safetensors"
 QUICKSTART = Path("log/quickstart/checkpoints/best.pth")
+RELEASED_FOR = (
+    "for face swaps and blends in photographs like those that it learned from; on others it is "
+    "little better than chance (weights/README.md)"
+)
 DEMONSTRATION = "a demonstration trained on warped portraits, which finds little else"
 
 THUMBNAIL = 160
@@ -135,6 +139,8 @@ def load_model(file: Path | str, device: str = "auto", batch_size: int = 32) -> 
 
 def good_for(file: Path, state: dict[str, Any]) -> str:
     """What a checkpoint was trained for, in a few words."""
+    if file == RELEASED:
+        return RELEASED_FOR
     if file.parts[-4:] == QUICKSTART.parts:
         return DEMONSTRATION
     train, valid = (Path(state["data"][name] or "-").as_posix() for name in ("train", "valid"))

@@ -366,6 +366,8 @@ def test_without_a_checkpoint_the_released_one_comes_first(tmp_path, monkeypatch
     verdict.RELEASED.write_bytes(b"")
     assert verdict.find_checkpoint() == verdict.RELEASED
     assert verdict.find_checkpoint("mine.pth") == Path("mine.pth")
+    monkeypatch.setattr(verdict, "RELEASED", quick)
+    assert verdict.load_model(quick, "cpu").good_for == verdict.RELEASED_FOR
 
 
 def test_exported_weights_judge_the_same(home, tmp_path):
