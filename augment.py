@@ -23,9 +23,11 @@ def augmentation(settings: Augment) -> v2.Compose:
     if strength:
         steps.append(v2.ColorJitter(strength, strength, strength))
     if settings.resize:
-        steps.append(v2.RandomApply([_ShrinkAndGrow()], settings.resize))
+        steps.append(v2.RandomApply([_ShrinkAndGrow(settings.resize_least)], settings.resize))
     if settings.blur:
         steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], settings.blur))
+    if settings.noise:
+        steps.append(v2.RandomApply([_Noise(settings.noise_most)], settings.noise))
     if settings.jpeg:
         steps.append(v2.RandomApply([v2.JPEG((low, high))], settings.jpeg))
     if settings.erasing:
@@ -34,12 +36,29 @@ def augmentation(settings: Augment) -> v2.Compose:
 
 
 class _ShrinkAndGrow(torch.nn.Module):
-    """Lose resolution as a re-sized upload does: down to half at most, and back."""
+    """Lose resolution as a re-sized upload does: down to `least` of it at most, and back."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.least = least
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         height, width = picture.shape[-2:]
-        factor = float(torch.empty(()).uniform_(0.5, 1.0))
+        factor = float(torch.empty(()).uniform_(self.least, 1.0))
         small = v2.functional.resize(
             picture, [max(1, int(height * factor)), max(1, int(width * factor))], antialias=True
         )
         return v2.functional.resize(small, [height, width], antialias=True)
+
+
+class _Noise(torch.nn.Module):
+    """Gaussian noise of each channel, uint8 to uint8, of a deviation up to `most` levels."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        deviation = float(torch.empty(()).uniform_(0.0, self.most))
+        noisy = picture + deviation * torch.randn(picture.shape)
+        return noisy.round().clamp(0, 255).to(torch.uint8)

@@ -47,8 +47,9 @@ class EpochBatches:
     """Batches of (epoch, index): a shuffled order for each epoch, from the batch `start` on.
 
     The order is a function of (seed, epoch), so a run that continues sees what it would have
-    seen. cells: [count], a number for each index; in every epoch each of them then comes equally
-    often, the rare ones again and again. processes: each gets its share of every batch.
+    seen. cells: [count], a number for each index; in every epoch each cell then comes as often as
+    its share says, the rare ones again and again. power: what a cell's size counts for, see
+    `shares`. processes: each gets its share of every batch.
     A last batch that is too small for batch norm, which has no statistics of one sample, joins
     the one before.
     """
@@ -61,9 +62,10 @@ class EpochBatches:
         shuffle: bool,
         cells: np.ndarray | None = None,
         processes: Processes | None = None,
+        power: float = 0.0,
     ) -> None:
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
-        self.cells, self.processes = cells, processes
+        self.cells, self.processes, self.power = cells, processes, power
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
@@ -75,7 +77,7 @@ class EpochBatches:
             random = np.random.default_rng(sample_seed(self.seed, self.epoch, -1))
             order = random.permutation(self.count)
             if self.cells is not None:
-                order = balanced(self.cells, random)
+                order = balanced(self.cells, random, self.power)
         ends = self._ends()
         for begin, end in list(zip([0, *ends], ends, strict=False))[self.start :]:
             batch = order[begin:end]
@@ -90,21 +92,30 @@ class EpochBatches:
         return ends
 
 
-def balanced(cells: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An order of len(cells) indices in which each cell comes equally often, within one.
+def shares(cells: np.ndarray, power: float) -> np.ndarray:
+    """What share of the samples each cell gets: by its size to the power, 0 all alike."""
+    weights = np.unique(cells, return_counts=True)[1] ** float(power)
+    return weights / weights.sum()
+
+
+def balanced(cells: np.ndarray, random: np.random.Generator, power: float = 0.0) -> np.ndarray:
+    """An order of len(cells) indices in which each cell comes as often as its share, within one.
 
     A cell that is too small comes again: its second pass counts on from len(cells), so that the
     same picture gets other random changes.
     """
     count, names = len(cells), np.unique(cells)
-    wanted = np.full(len(names), count // len(names))
-    wanted[random.permutation(len(names))[: count % len(names)]] += 1
+    exact = shares(cells, power) * count
+    wanted = np.floor(exact + 1e-9).astype(int)
+    left = random.permutation(len(names))  # whom chance gives what is left over
+    left = left[np.argsort(-(exact - wanted)[left], kind="stable")]
+    wanted[left[: count - wanted.sum()]] += 1
     order = []
     for name, number in zip(names, wanted, strict=True):
         own = np.flatnonzero(cells == name)
         passes = -(-number // len(own))
         drawn = [random.permutation(own) + count * turn for turn in range(passes)]
-        order.append(np.concatenate(drawn)[:number])
+        order += [np.concatenate(drawn)[:number]] if passes else []
     return random.permutation(np.concatenate(order))
 
 

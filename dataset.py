@@ -11,15 +11,18 @@ from torchvision.transforms import v2
 
 import manifest
 from augment import augmentation
-from batches import Key, Samples
+from batches import EpochBatches, Key, Samples, shares
 from faces import decoded
 from faces.cache import Found, find_faces
 from faces.crop import NoLandmarks, network_crop
 from faces.image import UnreadableImage, read_image
 from failures import NO_FACE, NO_FAKE, NO_LANDMARKS, UNREADABLE, Failure, check_share
-from fakes import NoFake, changes_reals, make_pair
+from fakes import NoFake, changes_reals, make_pair, needs_donors
+from fakes.donors import donors
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
+from processes import Processes
+from splits import scoped
 from utils import UserError, sample_seed
 
 # ---------------------------------------------------------------------------------- faces
@@ -136,6 +139,14 @@ class FaceDataset(Dataset):
         self.fakes = fakes if fakes is not None and fakes.type != "none" else None
         self.pairs = self.fakes is not None and self.fakes.paired
         self.reals_too = self.fakes is not None and changes_reals(self.fakes)
+        self.donors = None
+        if self.fakes is not None and needs_donors(self.fakes):
+            self.donors = donors(
+                self.landmarks,
+                scoped(rows, "identity").tolist(),
+                self.labels == REAL,
+                lambda row: self.read(self.files[row]),
+            )
         self.augment = augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
         self.repeat = repeat
@@ -170,7 +181,8 @@ class FaceDataset(Dataset):
         if not (faked or self.reals_too):
             return [(image, label)]
         box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
-        real, fake = make_pair(image, box, landmarks, random, self.fakes)
+        draw = self.donors.of(row) if self.donors else None
+        real, fake = make_pair(image, box, landmarks, random, self.fakes, draw)
         if self.pairs:
             return [(real, REAL), (fake, FAKE)]
         return [(fake, FAKE) if faked else (real, REAL)]
@@ -270,10 +282,30 @@ def reader(rows: pd.DataFrame, data: Data) -> Callable[[str], np.ndarray]:
     return read_image
 
 
-def rows_per_batch(samples: Dataset, batch_size: int, cells: np.ndarray | None = None) -> int:
+def training_order(
+    samples: Dataset, rows: pd.DataFrame, config: Config, processes: Processes
+) -> EpochBatches:
+    """Batches of about `batch_size` samples, balanced as `data.balance` says, in each epoch."""
+    cells = balance_cells(rows, config.data.balance, config.data.repeat)
+    power = config.data.balance_power
+    return EpochBatches(
+        len(samples),  # type: ignore[arg-type]
+        rows_per_batch(samples, config.batch_size, cells, power),
+        config.seed,
+        shuffle=True,
+        cells=cells,
+        processes=processes,
+        power=power,
+    )
+
+
+def rows_per_batch(
+    samples: Dataset, batch_size: int, cells: np.ndarray | None = None, power: float = 0.0
+) -> int:
     """How many rows make a batch of about `batch_size` samples: a real with its fake is two.
 
-    Exactly that many where all rows are reals. cells: as balance_cells gives them.
+    Exactly that many where all rows are reals. cells: as balance_cells gives them; power: what
+    their size counts for.
     """
     if not isinstance(samples, FaceDataset) or not samples.pairs or len(samples) == 0:
         return batch_size
@@ -281,7 +313,8 @@ def rows_per_batch(samples: Dataset, batch_size: int, cells: np.ndarray | None =
     share = real.mean()
     if cells is not None:
         own = cells[: len(real)]
-        share = np.mean([real[own == cell].mean() for cell in np.unique(own)])
+        of_cells = [real[own == cell].mean() for cell in np.unique(own)]
+        share = float(np.dot(shares(own, power), of_cells))
     return max(1, round(batch_size / (1 + share)))
 
 

@@ -27,7 +27,8 @@ from audit import commands, duplicates
 from balance import balance
 from faces.image import UnreadableImage, read_image, write_image
 from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
-from fakes import NoFake, make_pair
+from fakes import Draw, NoFake, make_pair, needs_donors
+from fakes.donors import Donors, donors
 from flags import Fakes, Prepare, Split
 from preparing.rows import face_rows
 from preparing.search import search
@@ -100,14 +101,17 @@ def written_pairs(
     encoded again, a network could tell the two by that.
     """
     rows, failures = [], []
-    for face in faces[faces["split"] != "train"].to_dict("records"):
+    kept = faces[faces["split"] != "train"].reset_index(drop=True)
+    pasted = donors_of(kept, config.fakes)
+    for number, face in enumerate(kept.to_dict("records")):
         if face["label"] == manifest.FAKE:
             rows.append(face)
             continue
         stem, suffix = Path(face["path"]).stem, config.face.format
         paths = [(out / "pairs" / f"{stem}_{kind}.{suffix}").absolute() for kind in KINDS]
         try:
-            pair = make_fake(face, config.seed, config.fakes)
+            drawn = pasted[face["split"]].of(number) if pasted else None
+            pair = make_fake(face, config.seed, config.fakes, drawn)
         except UnreadableImage as error:
             failures.append(Failure(face["path"], UNREADABLE, str(error)))
             continue
@@ -122,13 +126,33 @@ def written_pairs(
     return pd.DataFrame(rows, columns=faces.columns), failures
 
 
-def make_fake(face: dict, seed: int, settings: Fakes) -> tuple[np.ndarray, np.ndarray]:
+def donors_of(faces: pd.DataFrame, settings: Fakes) -> dict[str, Donors]:
+    """Whose faces a recipe may paste: for each split its own reals, that none meets another's."""
+    if not needs_donors(settings):
+        return {}
+    landmarks = manifest.table(faces["landmarks"], 10).reshape(-1, 5, 2)
+    persons = splits.scoped(faces, "identity").tolist()
+    files = faces["path"].tolist()
+
+    def read(row: int) -> np.ndarray:
+        return read_image(files[row])
+
+    real = faces["label"].to_numpy(int) == manifest.REAL
+    return {
+        name: donors(landmarks, persons, real & (faces["split"] == name).to_numpy(), read)
+        for name in faces["split"].unique()
+    }
+
+
+def make_fake(
+    face: dict, seed: int, settings: Fakes, draw: Draw | None
+) -> tuple[np.ndarray, np.ndarray]:
     """One stored face and a fake of it; the same for the same picture and seed."""
     key = utils.sha256_text(seed, Path(face["path"]).name)
     random = np.random.default_rng(int(key[:16], 16))
     box, landmarks = manifest.numbers(face["box"]), manifest.numbers(face["landmarks"])
     points = None if landmarks is None else landmarks.reshape(5, 2)
-    return make_pair(read_image(face["path"]), box, points, random, settings)
+    return make_pair(read_image(face["path"]), box, points, random, settings, draw)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import networks
 import processes as several
 import scores
 import utils
-from batches import Batch, EpochBatches, make_loader
+from batches import Batch, make_loader
 from failures import NO_SCORE
 from flags import Config, Tracking
 from networks import Detector
@@ -174,15 +174,7 @@ class Trainer:
         layout = scores.layout(config.channels_last)
         self.network = network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self.train_set, self.valid_set = samples(rows, config)
-        cells = dataset.balance_cells(rows.train, config.data.balance, config.data.repeat)
-        self.order = EpochBatches(
-            len(self.train_set),  # type: ignore[arg-type]
-            dataset.rows_per_batch(self.train_set, config.batch_size, cells),
-            config.seed,
-            shuffle=True,
-            cells=cells,
-            processes=processes,
-        )
+        self.order = dataset.training_order(self.train_set, rows.train, config, processes)
         workers, pin = config.num_workers, self.device.type == "cuda"
         self.train_loader = make_loader(self.train_set, self.order, workers, pin)
         self.valid_loader = scores.loader_for(self.valid_set, config, self.device, processes)

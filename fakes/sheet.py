@@ -2,6 +2,7 @@
 
     python -m fakes.sheet data/portraits/faces --out sheet.png --fakes.type warp --count 30
     python -m fakes.sheet data/portraits/faces --fakes.type blend   # Shiohara & Yamasaki (2022)
+    python -m fakes.sheet data/portraits/faces --fakes.type swap    # another's face (Face X-ray)
     python -m fakes.sheet data/portraits/faces --fakes.type warp --fakes.warp.align True \\
         --fakes.warp.hull .5                               # the recipe of Li & Lyu (2018)
 
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from faces.crop import NoLandmarks, network_crop
-from faces.detector import make_detector
+from faces.detector import Detection, make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
-from fakes import NoFake, make_pair
+from fakes import NoFake, make_pair, needs_donors
+from fakes.donors import donors
 from flags import Sheet
 from settings import parse
 from utils import UserError, run_command
@@ -32,24 +34,25 @@ def main(argv: list[str]) -> int:
     config = parse(Sheet, argv[1:], __doc__ or "")
     if config.fakes.type == "none":
         raise UserError("fakes.type is none: name a recipe, as --fakes.type warp")
-    detect = make_detector(config.face)
     pairs: list[np.ndarray] = []
-    for number, path in enumerate(sorted(Path(argv[0]).rglob("*"))):
+    known = faces_in(Path(argv[0]), config)
+    none = np.full((5, 2), np.nan)  # a Haar cascade's
+    landmarks = np.array([none if f.landmarks is None else f.landmarks for _, _, f in known])
+    names, pictures = [str(path) for path, _, _ in known], [image for _, image, _ in known]
+    everybody = np.ones(len(known), bool)
+    table = donors(landmarks.reshape(-1, 5, 2), names, everybody, pictures.__getitem__)
+    for number, (path, image, face) in enumerate(known):
         if len(pairs) == config.count:
             break
-        if path.suffix.lower() not in SUFFIXES:
-            continue
         random = np.random.default_rng([config.seed, number])
         try:
-            image = read_image(path)
-            for face in detect(image)[:1]:
-                both = make_pair(image, face.box, face.landmarks, random, config.fakes)
-                how = (face.landmarks, config.face.align, config.face.pad)
-                views = [
-                    network_crop(i, face.box, config.face.margin, TILE, TILE, *how) for i in both
-                ]
-                pairs.append(np.concatenate(views, axis=1))
-        except (UnreadableImage, NoFake, NoLandmarks) as error:
+            how = (face.landmarks, config.face.align, config.face.pad)
+            both = make_pair(
+                image, face.box, face.landmarks, random, config.fakes, table.of(number)
+            )
+            views = [network_crop(i, face.box, config.face.margin, TILE, TILE, *how) for i in both]
+            pairs.append(np.concatenate(views, axis=1))
+        except (NoFake, NoLandmarks) as error:
             print(f"{path}: {error}", file=sys.stderr)
     if not pairs:
         raise UserError(f"{argv[0]}: no picture with a face that a fake can be made of")
@@ -59,6 +62,28 @@ def main(argv: list[str]) -> int:
     write_image(config.out, np.concatenate(rows))
     print(f"{config.out}: {count} pairs, real left, fake right")
     return 0
+
+
+def faces_in(folder: Path, config: Sheet) -> list[tuple[Path, np.ndarray, Detection]]:
+    """The largest face of each picture, until there are enough for the sheet.
+
+    Enough is ten times as many where faces are pasted: else a few would be in all of them.
+    """
+    detect = make_detector(config.face)
+    enough = config.count * (10 if needs_donors(config.fakes) else 1)
+    found: list[tuple[Path, np.ndarray, Detection]] = []
+    for path in sorted(folder.rglob("*")):
+        if len(found) == enough:
+            break
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        try:
+            image = read_image(path)
+        except UnreadableImage as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            continue
+        found += [(path, image, face) for face in detect(image)[:1]]
+    return found
 
 
 if __name__ == "__main__":

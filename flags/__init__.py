@@ -14,7 +14,7 @@ from pydantic import field_validator, model_validator
 
 from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
-from flags.fakes import Blend, Fakes, Warp
+from flags.fakes import Blend, Fakes, Swap, Warp
 from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.serving import Demo
@@ -28,7 +28,7 @@ __all__ = [
     "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files",
     "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
     "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
-    "Scheduler", "Sheet", "Split", "Tracking", "Unsplash", "Warp", "parse_margin",
+    "Scheduler", "Sheet", "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 
 

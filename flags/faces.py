@@ -57,14 +57,21 @@ class Data(Section):
         None, "Which value of the label column means fake, where the CSV does not say."
     )
     repeat: int = described(1, "Passes over the training rows in one epoch (small sets).", ge=1)
-    balance: Literal["none", "class", "source"] = described(
-        "none", "Batches hold reals and fakes (class), or those of each source, equally often."
+    balance: Literal["none", "class", "source", "source_root"] = described(
+        "none",
+        "Batches hold reals and fakes (class), or those of each source, equally often; "
+        "source_root: by the square root of how many there are.",
     )
     memory: Literal["none", "ram", "file"] = described(
         "none", "Decoded pictures are kept in memory, or in a memory-mapped file in data.cache."
     )
     max_bad: Share = described(0.05, "Share of unreadable pictures above which a run stops.")
     cache: PathText = described("data/cache", "Folder for the face crops that data.crop finds.")
+
+    @property
+    def balance_power(self) -> float:
+        """What the size of a cell counts for in batches: 0 all alike, 1 as they are."""
+        return {"none": 1.0, "source_root": 0.5}.get(self.balance, 0.0)
 
     @property
     def tests(self) -> list[str]:

@@ -110,28 +110,57 @@ class Blend(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> "Blend":
-        wrong = []
+        wrong, own = [], type(self).__name__.lower()
         bounds = {"canvas": (64, 1024), "blur": (1, 99), "blur_sigma": (1, 200)}
         for name, (least, most) in bounds.items():
             low, high = getattr(self, name)
             if not least <= low <= high <= most:
                 wrong.append(
-                    f"fakes.blend.{name} [{low}, {high}] wants [low, high] within {least}..{most}"
+                    f"fakes.{own}.{name} [{low}, {high}] wants [low, high] within {least}..{most}"
                 )
         if any(side % 2 == 0 for side in self.blur):
-            wrong.append(f"fakes.blend.blur {self.blur}: both must be odd")
+            wrong.append(f"fakes.{own}.blur {self.blur}: both must be odd")
         if min(self.shrink) < 1:
-            wrong.append(f"fakes.blend.shrink {self.shrink}: each must be 1 or more")
+            wrong.append(f"fakes.{own}.shrink {self.shrink}: each must be 1 or more")
         return refuse_if(wrong, self)
+
+
+class Swap(Blend):
+    """Another person's face, blended in (Face X-ray); the mask and the changes are those of blend,
+    whose jitter of place is not needed: two faces never fit to the pixel.
+    """
+
+    ratios: list[Share] = described(
+        [0.75, 1.0, 1.0, 1.0], "One of these is how much is blended in.", min_length=1
+    )
+    affine: Share = described(
+        0.5, "Chance that the face is sheared onto the landmarks too; else turned, scaled, moved."
+    )
+    match: list[Share] = described(
+        [0.4, 1.0], "How much of the target's colours it takes over, from and to.", min_length=2,
+        max_length=2,
+    )  # fmt: skip
+    cloned: Share = described(0.15, "Chance that it is cloned by its gradients (Perez 2003).")
+    change: Share = described(0.5, "Chance that source or target changes as in blend.")
+
+    @model_validator(mode="after")
+    def _match(self) -> "Swap":
+        low, high = self.match
+        wrong = [] if low <= high else [f"fakes.swap.match {self.match} wants [low, high]"]
+        return refuse_if(wrong, self)
+
+
+Recipe = Literal["warp", "blend", "swap"]
 
 
 class Fakes(Section):
     """Fakes made from real faces; `type` is a file of fakes/ and names its group of settings."""
 
-    type: Literal["none", "warp", "blend", "both"] = described(
+    type: Literal["none", "warp", "blend", "swap", "both", "mixed"] = described(
         "none",
         "warp: face-warping artefacts (Li & Lyu 2018); blend: self-blended images (Shiohara & "
-        "Yamasaki 2022); both: now one, now the other.",
+        "Yamasaki 2022); swap: another real person's face (Li et al. 2020); both: warp and blend "
+        "by blend_share; mixed: those of mix.",
     )
     probability: Share = described(
         0.5, "Chance that a real training sample becomes a fake; not used with pairs."
@@ -142,8 +171,22 @@ class Fakes(Section):
         "it becomes one by chance.",
     )
     blend_share: Share = described(0.5, "both: share of blend.")
+    mix: list[Recipe] = described(
+        ["blend", "swap"],
+        "mixed: one of these at a time; one that is named twice comes twice as often.",
+        min_length=1,
+    )
     warp: Warp = described(Warp, "Settings of warp.")
     blend: Blend = described(Blend, "Settings of blend.")
+    swap: Swap = described(Swap, "Settings of swap.")
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipes that `type` may call."""
+        if self.type == "none":
+            return ()
+        groups = {"both": ("warp", "blend"), "mixed": tuple(dict.fromkeys(self.mix))}
+        return groups.get(self.type, (self.type,))
 
     @property
     def paired(self) -> bool:

@@ -46,7 +46,14 @@ class Augment(Section):
         [60, 100], "Range of JPEG quality.", "1..100", min_length=2, max_length=2
     )
     blur: Share = described(0.0, "Chance of a slight Gaussian blur of the whole crop.")
-    resize: Share = described(0.1, "Chance of shrinking to half at most and growing back.")
+    resize: Share = described(0.1, "Chance of shrinking and growing back.")
+    resize_least: float = described(
+        0.5, "Smallest share of its size that a sample is shrunk to.", gt=0, le=1
+    )
+    noise: Share = described(0.0, "Chance of Gaussian noise.")
+    noise_most: float = described(
+        8.0, "Largest standard deviation of the noise.", "levels of 255", gt=0, le=128
+    )
     erasing: Share = described(0.0, "Chance of erasing a rectangle.")
     margin: list[float] = described(
         [], "Range of the context around the box, as [5, 20]; empty: face.margin.", "% of box",

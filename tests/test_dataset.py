@@ -209,7 +209,7 @@ def test_a_fake_is_made_from_the_crops_own_box_and_points(rows, monkeypatch):
     known = rows.iloc[:3].assign(file_landmarks=[manifest.cell(points), manifest.cell(points), ""])
     given = []
 
-    def make_pair(image, box, landmarks, random, settings):
+    def make_pair(image, box, landmarks, random, settings, draw):
         given.append((box, landmarks, settings))
         return image, 255 - image
 
@@ -276,11 +276,13 @@ def test_one_channel(rows, augment):
         assert (picture - (colour * weights).sum(0)).abs().max() < 1.5
 
 
-@pytest.mark.parametrize("only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "erasing"])
+@pytest.mark.parametrize(
+    "only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "noise", "erasing"]
+)
 def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
     off = {
         "flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0,
-        "blur": 0.0, "resize": 0.0, "erasing": 0.0,
+        "blur": 0.0, "resize": 0.0, "noise": 0.0, "erasing": 0.0,
     }  # fmt: skip
     picture = torch.from_numpy(skimage.data.astronaut()[60:180, 170:290].copy()).permute(2, 0, 1)
     assert torch.equal(augmentation(Augment(**off))(picture), picture)
@@ -291,6 +293,21 @@ def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
     assert any(not torch.equal(r, picture) for r in results)
     if only == "flip":
         assert torch.equal(results[0], picture.flip(2))
+
+
+def test_noise_and_shrinking_go_as_far_as_they_are_told():
+    off = {"flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0, "resize": 0.0}
+    picture = torch.full((3, 64, 64), 128, dtype=torch.uint8)
+    torch.manual_seed(0)
+    noisy = augmentation(Augment(**off | {"noise": 1.0, "noise_most": 6.0}))
+    spreads = [float(noisy(picture).double().std()) for _ in range(40)]
+    assert max(spreads) <= 6.3 and max(spreads) > 4 > 2 > min(spreads)
+    sharp = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8))
+    lost = []
+    for least in (0.95, 0.2):
+        shrunk = augmentation(Augment(**off | {"resize": 1.0, "resize_least": least}))
+        lost.append(float(np.mean([shrunk(sharp).double().std() for _ in range(20)])))
+    assert lost[1] < 0.7 * lost[0]
 
 
 def test_random_faces_are_half_fake_and_repeatable():
@@ -346,6 +363,19 @@ def test_balanced_batches_hold_each_cell_equally_often(sizes, repeat, epoch):
         own = [i % len(cells) for i in indices if cells[i % len(cells)] == number]
         times = np.unique(own, return_counts=True)[1]
         assert len(times) == min(len(own), size * repeat) and times.max() - times.min() <= 1
+
+
+@given(
+    sizes=st.lists(st.integers(1, 90), min_size=2, max_size=5),
+    power=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_a_cell_comes_as_often_as_its_size_counts(sizes, power):
+    cells = np.repeat(np.arange(len(sizes)), sizes)
+    order = EpochBatches(len(cells), 8, 5, shuffle=True, cells=cells, power=power)
+    indices = [index % len(cells) for batch in order for _, index in batch]
+    counts = np.bincount(cells[indices], minlength=len(sizes))
+    exact = np.array(sizes) ** power / (np.array(sizes) ** power).sum() * len(cells)
+    assert counts.sum() == len(cells) and (np.abs(counts - exact) < 1 + 1e-6).all()
 
 
 def test_a_rare_picture_that_comes_again_gets_other_changes(rows):

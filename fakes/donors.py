@@ -1,0 +1,89 @@
+"""Real faces that are pasted into the pictures of others: who is drawn for whom."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from faces.image import UnreadableImage
+from fakes import Donor, Draw, NoFake
+from fakes.outline import LIKENESS, MEAN_FACE
+
+LOOKED_AT, AMONG = 60, 8
+"""So many faces are drawn by chance, and the donor is one of so many of them that are held most
+alike: the very nearest of all would be the same few again and again."""
+
+
+@dataclass(frozen=True)
+class Donors:
+    """The real faces of a table. rows [n]: their numbers in it. shapes [n, 5], complex: where
+    the landmarks of each stand when it is brought onto an average face. persons [all]: a number
+    for each person, -1 where it is not known. landmarks [all, 5, 2]. read: the picture of a row.
+    """
+
+    rows: np.ndarray
+    shapes: np.ndarray
+    persons: np.ndarray
+    landmarks: np.ndarray
+    read: Callable[[int], np.ndarray]
+
+    def of(self, row: int) -> Draw:
+        """How somebody else is drawn whose face is held like that of this row."""
+        return partial(self._drawn, row)
+
+    def _drawn(self, row: int, random: np.random.Generator) -> Donor:
+        """Raises NoFake where there is nobody else, or their picture cannot be read."""
+        shape, known = upright(self.landmarks[row : row + 1])
+        if not known.any():
+            raise NoFake("the landmarks are not those of a face")
+        some = random.integers(0, max(len(self.rows), 1), min(LOOKED_AT, 9 * len(self.rows)))
+        others = [i for i in np.unique(some) if not self._same(row, int(self.rows[i]))]
+        if not others:
+            raise NoFake("there is no other person's real face with landmarks to paste")
+        apart = np.abs(self.shapes[others] - shape).sum(1)
+        nearest = np.argsort(apart, kind="stable")[:AMONG]
+        chosen = int(self.rows[others[nearest[random.integers(len(nearest))]]])
+        try:
+            return Donor(self.read(chosen), self.landmarks[chosen], chosen)
+        except UnreadableImage as error:
+            raise NoFake(f"the face to paste cannot be read: {error}") from error
+
+    def _same(self, row: int, other: int) -> bool:
+        person = self.persons[row]
+        return row == other or bool(person >= 0 and person == self.persons[other])
+
+
+def donors(
+    landmarks: np.ndarray,
+    persons: Sequence[str],
+    real: np.ndarray,
+    read: Callable[[int], np.ndarray],
+) -> Donors:
+    """The rows that can give their face: real ones, whose landmarks are those of a face.
+
+    landmarks: [n, 5, 2], NaN where there are none. persons: [n] names, empty where not known.
+    real: bool [n].
+    """
+    shapes, known = upright(landmarks)
+    rows = np.flatnonzero(known & real)
+    numbers: dict[str, int] = {"": -1}
+    codes = np.array([numbers.setdefault(name, len(numbers)) for name in persons], np.int32)
+    return Donors(rows, shapes[rows].astype(np.complex64), codes, landmarks, read)
+
+
+def upright(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks [n, 5, 2] brought onto an average face, complex [n, 5], and which are a face's.
+
+    The same turn and scale as fakes.outline.similarity gives, for many at once.
+    """
+    z = landmarks[..., 0] + 1j * landmarks[..., 1]
+    z = z - z.mean(1, keepdims=True)
+    w = np.asarray(MEAN_FACE) @ [1, 1j]
+    w = w - w.mean()
+    onto = z.conj() @ w
+    length = (np.abs(z) ** 2).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alike = np.abs(onto) / np.sqrt(length * np.vdot(w, w).real)
+        shapes = z * (onto / length)[:, None]
+    return shapes, np.isfinite(alike) & (alike >= LIKENESS)
