@@ -35,11 +35,12 @@ from utils import UserError
 def main(argv: list[str]) -> int:
     config = parse(LeaveOneOut, argv, __doc__)
     with contextlib.closing(several.join(config.device)) as processes:
-        return leave_one_out(config, processes)
+        return leave_one_out(config, processes)[0]
 
 
-def leave_one_out(config: LeaveOneOut, processes: Processes) -> int:
-    """All runs one after another, and the table of what is done.
+def leave_one_out(config: LeaveOneOut, processes: Processes) -> tuple[int, dict[str, Result]]:
+    """All runs one after another, and the table of what is done: the status, and what was found,
+    by the run's folder.
 
     One that cannot be trained or tested is named in the table, and the others go on; the status
     is 2 then.
@@ -68,14 +69,14 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> int:
                 print(f"{name}: {error}", flush=True)
             continue
         if found is None:
-            return status  # stopped by a signal
+            return status, {}  # stopped by a signal
         results[folder] = found
     if processes.first:
         title = f"{config.network}, leaving one {config.by} out"
         print("\n" + left_out.write(out, config.by, results, failed, title))
         card.write(config.card, [*left_out.across(config.by, results, failed).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
-    return 2 if failed else 0
+    return (2 if failed else 0), results
 
 
 def one(
@@ -118,7 +119,7 @@ def write_rows(held: HeldOut, run: Path) -> None:
 
 def config_of(config: LeaveOneOut, held: HeldOut, run: Path) -> Config:
     """The configuration of one run, as train.py and test.py read it."""
-    values = config.model_dump(exclude={"by", "only", "card"})
+    values = config.model_dump(include=set(Config.model_fields) - {"card"})
     values["prefix"] = str(run)
     values["data"] |= {
         "train": str(run / "train.csv"),

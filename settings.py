@@ -123,6 +123,21 @@ def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None 
     raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
+def changed(config: Schema, changes: dict[str, Any], where: str) -> Schema:
+    """The configuration with other values of some dotted keys. Raises ConfigError as load() does.
+
+    where: what a mistake is said of.
+    """
+    values = config.model_dump()
+    for key, value in changes.items():
+        _put(values, key, value)
+    try:
+        return type(config).model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(type(config), item, {}, where) for item in error.errors()]
+    raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
 def parse(schema: type[Schema], argv: Sequence[str], description: str, words: str = "") -> Schema:
     """The command line of a program: `--config_file`, `--help` and every key of the schema.
 

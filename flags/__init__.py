@@ -24,8 +24,8 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Augment", "Balance", "Blend", "Cams", "CelebDf", "Check", "Compare", "Config", "Data",
-    "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files",
+    "Ablation", "Augment", "Balance", "Blend", "Cams", "CelebDf", "Check", "Compare", "Config",
+    "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files",
     "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
     "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
     "Scheduler", "Sheet", "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
@@ -174,6 +174,16 @@ class LeaveOneOut(Config):
             if value
         ]
         return refuse_if(wrong, self)
+
+
+class Ablation(LeaveOneOut):
+    """What ablation.py reads: all of leave_one_out.py, and what is changed about it."""
+
+    changes: PathText = described(
+        "configs/ablation/release.yaml",
+        "YAML: name of a row -> settings in which it differs; first: {}.",
+    )
+    rows: list[str] = described([], "Rows of it to run; empty: all. The first always runs.")
 
 
 class Prepare(Section):

@@ -170,6 +170,9 @@ class Fakes(Section):
         "True: each real trains beside a fake of itself, in one batch, both changed alike; False: "
         "it becomes one by chance.",
     )
+    alone: bool = described(
+        False, "True: forged rows of data.train do not train; those that validate still do."
+    )
     blend_share: Share = described(0.5, "both: share of blend.")
     mix: list[Recipe] = described(
         ["blend", "swap"],
@@ -179,6 +182,11 @@ class Fakes(Section):
     warp: Warp = described(Warp, "Settings of warp.")
     blend: Blend = described(Blend, "Settings of blend.")
     swap: Swap = described(Swap, "Settings of swap.")
+
+    @model_validator(mode="after")
+    def _some(self) -> "Fakes":
+        wrong = ["fakes.alone leaves no fakes to train on: name a fakes.type"]
+        return refuse_if(wrong if self.alone and self.type == "none" else [], self)
 
     @property
     def recipes(self) -> tuple[str, ...]:

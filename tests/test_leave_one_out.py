@@ -10,19 +10,14 @@ import leave_one_out
 import manifest
 import splits
 import train
-from faces.image import write_image
 from flags import LeaveOneOut
 from report import left_out, levels
 from report.result import Result
 from settings import parse
 from testing.held_out import held_out, names
+from tests import sources_of_three
+from tests.sources_of_three import SMALL
 from utils import UserError
-
-SMALL = [
-    "--network=Tiny", "--data.crop=False", "--num_workers=0", "--input_size.height=16",
-    "--input_size.width=16", "--layer_table=False", "--tracking.wandb=off", "--bootstrap=50",
-    "--device=cpu", "--num_epochs=1", "--batch_size=8",
-]  # fmt: skip
 
 
 def rows(*given: tuple, **columns) -> pd.DataFrame:
@@ -59,7 +54,7 @@ def test_rows_that_share_a_picture_with_the_source_do_not_train():
         ("b", 0, "train", "q2", ""), source_path=["", "/x/0.png", "", ""],
     )  # fmt: skip
     held = held_out(frame, NONE, "source", "a")
-    # 1 was made from 0, and 2 shows the person of 1: links chain.
+    # 1 was three_sources from 0, and 2 shows the person of 1: links chain.
     assert paths(held.train) == [3] and paths(held.test) == [0] and held.linked == 2
     with pytest.raises(UserError, match="source b: nothing is left to train on"):
         held_out(frame.iloc[:3], NONE, "source", "b")
@@ -160,21 +155,9 @@ def test_a_source_of_one_class_has_no_invented_auc(tmp_path):
 
 
 @pytest.fixture
-def made(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three sources: two of both classes, and one of reals only, which share one person each."""
+def three_sources(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    given = []
-    for source, labels in (("alpha", (0, 1)), ("beta", (0, 1)), ("reals", (0,))):
-        for number in range(24):
-            label, name = labels[number % len(labels)], f"{source}/{number}.png"
-            (tmp_path / source).mkdir(exist_ok=True)
-            image = random.integers(0, 200 + 55 * label, (24, 24, 3), dtype=np.uint8)
-            write_image(tmp_path / name, image)
-            split = ("train", "train", "val", "test")[number // 6]
-            row = {"path": name, "label": label, "split": split, "source": source}
-            given.append(row | {"identity": f"p{number}", "method": source if label else ""})
-    pd.DataFrame(given).to_csv(tmp_path / "all.csv", index=False)
+    sources_of_three.write(tmp_path)
     return tmp_path
 
 
@@ -182,7 +165,7 @@ def run(*more: str, prefix: str = "log/loso") -> int:
     return leave_one_out.main([*SMALL, "--data.train=all.csv", f"--prefix={prefix}", *more])
 
 
-def test_each_source_in_turn_and_nothing_twice(made, monkeypatch, capsys):
+def test_each_source_in_turn_and_nothing_twice(three_sources, monkeypatch, capsys):
     assert run("--only=alpha") == 0
     assert sorted(p.name for p in Path("log/loso").iterdir() if p.is_dir()) == ["alpha"]
     capsys.readouterr()
@@ -214,7 +197,7 @@ def test_each_source_in_turn_and_nothing_twice(made, monkeypatch, capsys):
     assert Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns == stamp
 
 
-def test_other_rows_want_another_folder_and_the_others_go_on(made, capsys):
+def test_other_rows_want_another_folder_and_the_others_go_on(three_sources, capsys):
     assert run("--only=alpha") == 0
     whole = pd.read_csv("all.csv")
     whole[(whole["source"] != "beta") | (whole["label"] == 0)].to_csv("all.csv", index=False)
@@ -225,7 +208,7 @@ def test_other_rows_want_another_folder_and_the_others_go_on(made, capsys):
     assert "alpha" not in table["left_out"].tolist()
 
 
-def test_a_method_is_left_out(made):
+def test_a_method_is_left_out(three_sources):
     assert run("--by=method", "--only=beta", prefix="log/lomo") == 0
     own = manifest.read("log/lomo/beta/train.csv").rows
     assert set(own["method"]) == {"", "alpha"} and "beta" in set(own["source"])
@@ -248,7 +231,7 @@ def test_what_the_command_line_refuses(argv, says, capsys):
     assert ended.value.code == 2 and says in capsys.readouterr().err
 
 
-def test_without_sources_there_is_nothing_to_leave_out(made):
+def test_without_sources_there_is_nothing_to_leave_out(three_sources):
     pd.read_csv("all.csv").drop(columns="source").to_csv("all.csv", index=False)
     with pytest.raises(UserError, match="names none: to leave one out it takes two"):
         run()

@@ -106,7 +106,11 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     """The same rows with their faces found; pictures that gave none are left out and named."""
     if config.tmp_data:
         return rows
-    train, lost = dataset.locate_faces(rows.train, config.data, config.face, device)
+    train, notes = rows.train, rows.notes
+    if config.fakes.alone:
+        train = train[train["label"] == manifest.REAL]
+        notes += (f"fakes.alone: {len(rows.train) - len(train):,} forged rows do not train",)
+    train, lost = dataset.locate_faces(train, config.data, config.face, device)
     valid, lost_too = dataset.locate_faces(rows.valid, config.data, config.face, device)
     left_out = (*rows.left_out, *lost, *lost_too)
     total = rows.train["path"].nunique() + rows.valid["path"].nunique() + len(rows.left_out)
@@ -120,6 +124,7 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
         train=train.assign(split="train"),
         valid=valid.assign(split="val"),
         left_out=left_out,
+        notes=notes,
     )
 
 

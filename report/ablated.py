@@ -1,0 +1,91 @@
+"""One row a change: its numbers on sources left out, and how they differ from the first row's."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import utils
+from flags import Ablation
+from metrics import NAMES
+from report import compare, page, plots, tables
+from report.cross import CrossPage
+from report.result import Result
+from report.tables import Table, Value
+
+STORED = ("false_positive_rate", "recall")
+"""Metrics at the threshold that each run's validation fitted."""
+
+FILES = ("ablation.csv", "ablation.tex", "ablation.html")
+
+
+def write(
+    out: Path,
+    about: Mapping[str, str],
+    results: Mapping[str, Mapping[str, Result]],
+    config: Ablation,
+) -> tuple[str, list[Table]]:
+    """Write FILES into `out`; returns the console's text and the tables.
+
+    about: folder of a row -> what it changes. results: folder of a row -> of each of its runs.
+    """
+    first, *_ = results
+    found = [table_of(out, source, about, results, config) for source in results[first]]
+    rows = [
+        {"left_out": source, **row}
+        for source, table in zip(results[first], found, strict=True)
+        for row in tables.records(table)
+    ]
+    curves = [
+        (row, runs[source].faces.labels, runs[source].faces.scores)
+        for source in list(results[first])[:1]
+        for row, runs in results.items()
+        if source in runs
+    ]
+    title = f"{config.network}, one change at a time"
+    shown = CrossPage(title, dict(about), found, plots.rocs(curves), report="leave_one_out.html")
+    csv, tex, html = (out / name for name in FILES)
+    utils.write_atomic(csv, tables.csv(rows))
+    utils.write_atomic(tex, "\n".join(map(tables.latex, found)))
+    page.write(html, "cross.html.jinja", shown)
+    files = f" Together : {', '.join(str(out / name) for name in FILES)}"
+    return "\n\n".join([*map(tables.console, found), files]), found
+
+
+def table_of(
+    out: Path,
+    source: str,
+    about: Mapping[str, str],
+    results: Mapping[str, Mapping[str, Result]],
+    config: Ablation,
+) -> Table:
+    """All rows on one source that was left out."""
+    first, *_ = results
+    rows: list[tuple[tables.Cell, ...]] = []
+    for name, runs in results.items():
+        if source not in runs:
+            continue
+        level = runs[source].faces
+        stored = [
+            tables.of(level.stored, key) if level.stored else Value(math.nan) for key in STORED
+        ]
+        less = "" if name == first else difference(out, first, name, source, config)
+        auc = tables.of(level.summary, "auc")
+        rows.append((name.replace("_", " "), about[name], auc, less, *stored))
+    columns = {"row": "Row", "changes": "Changes", "auc": NAMES["auc"][0]}
+    columns |= {"difference": f"Less that of {first.replace('_', ' ')}"}
+    columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
+    notes = [
+        f"Seed {config.seed}, {config.num_epochs} epochs. Differences: paired bootstrap over the "
+        "same faces; they are those of one training each, and another seed would move every row.",
+    ]
+    return Table(columns, rows, f"One change at a time, tested on {source}, not trained on", notes)
+
+
+def difference(out: Path, first: str, other: str, source: str, config: Ablation) -> Value:
+    """AUC of a row less that of the first, over the faces that both scored."""
+    runs = [compare.read_run(str(out / name / source)) for name in (first, other)]
+    (one, two), _ = compare.in_common(runs)
+    table = compare.differences(one, two, config.bootstrap)
+    (cell,) = (row[3] for row in table.rows if row[0] == NAMES["auc"][0])
+    assert isinstance(cell, Value)
+    return cell

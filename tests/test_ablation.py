@@ -1,0 +1,128 @@
+"""One change at a time: each row is trained as it says, and compared with the first."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydantic import ValidationError
+
+import ablation
+import manifest
+import train
+from flags import Ablation, Config, Fakes
+from metrics import read_scores, summarise
+from settings import changed, load
+from tests import sources_of_three
+from tests.sources_of_three import SMALL
+from training.rows import Rows, find_their_faces
+from utils import UserError
+
+CHANGES = """as it is: {}
+twice as wide: {model.variant: "16"}
+two more epochs: {num_epochs: 3, optimizer.lr: 1e-2}
+"""
+
+
+@pytest.fixture
+def three_sources(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    sources_of_three.write(tmp_path)
+    Path("changes.yaml").write_text(CHANGES)
+    return tmp_path
+
+
+def run(*more: str, only: str = "alpha,beta") -> int:
+    words = [*SMALL, "--data.train=all.csv", "--prefix=log/a", "--changes=changes.yaml"]
+    return ablation.main([*words, f"--only={only}", *more])
+
+
+def test_each_row_is_trained_as_it_says_and_measured_against_the_first(three_sources, capsys):
+    Path("card.md").write_text("before\n<!-- ablation -->\n<!-- /ablation -->\nafter\n")
+    assert run("--card=card.md#ablation") == 0
+    table = pd.read_csv("log/a/ablation.csv").set_index(["left_out", "row"])
+    assert table.index.tolist() == [
+        (source, row)
+        for source in ("alpha", "beta")
+        for row in ("as it is", "twice as wide", "two more epochs")
+    ]
+    wide = load(Config, "log/a/twice_as_wide/alpha/config.yaml")
+    long = load(Config, "log/a/two_more_epochs/beta/config.yaml")
+    assert (wide.model.variant, wide.num_epochs) == ("16", 1)
+    assert (long.model.variant, long.num_epochs, long.optimizer.lr) == ("", 3, 0.01)
+    assert wide.seed == long.seed
+    for (source, row), values in table.iterrows():
+        folder = Path("log/a", row.replace(" ", "_"), source, "test", "scores.csv")
+        summary = summarise(read_scores(folder), 0.5, 50)
+        assert values["auc"] == pytest.approx(summary.values["auc"])
+        first = table.loc[(source, "as it is"), "auc"]
+        if row == "as it is":
+            assert np.isnan(values["difference"])
+        else:
+            assert values["difference"] == pytest.approx(values["auc"] - first)
+            assert values["difference_low"] <= values["difference"] <= values["difference_high"]
+    said, card = capsys.readouterr().out, Path("card.md").read_text()
+    assert "Row 2 of 3: twice_as_wide: model.variant 16" in said
+    assert card.startswith("before") and card.endswith("after\n")
+    assert "two more epochs" in card and "optimizer.lr 0.01" in card
+    page = Path("log/a/ablation.html").read_text()
+    assert 'href="twice_as_wide/leave_one_out.html"' in page
+
+
+def test_it_goes_on_where_it_stopped_and_runs_the_rows_that_are_asked_for(
+    three_sources, monkeypatch
+):
+    trained: list[str] = []
+    real = train.Trainer.fit
+    monkeypatch.setattr(
+        train.Trainer, "fit", lambda self, *a: (trained.append(str(self.run)), real(self, *a))[1]
+    )
+    assert run("--rows", "twice as wide", only="beta") == 0
+    assert trained == ["log/a/as_it_is/beta", "log/a/twice_as_wide/beta"]
+    trained.clear()
+    assert run(only="beta") == 0
+    assert trained == ["log/a/two_more_epochs/beta"]
+
+
+def test_mistakes_are_said_before_anything_is_trained(three_sources):
+    for text, says in (
+        ("a: {}\nb: {model.varient: 16}\n", "b: model.varient: unknown key"),
+        ("a: {}\nb: {num_epochs: none}\n", "b: num_epochs:"),
+        ("a: {num_epochs: 1}\n", "first row, a, changes nothing"),
+        ("a: {}\nb: 3\n", "b: expected lines as"),
+        ("", "no rows"),
+    ):
+        Path("changes.yaml").write_text(text)
+        with pytest.raises(UserError, match=says):
+            run()
+    Path("changes.yaml").write_text(CHANGES)
+    with pytest.raises(UserError, match=r"no .wide. in changes\.yaml; there are as it is, twice"):
+        run("--rows=wide")
+    with pytest.raises(UserError, match="no such file"):
+        run("--changes=nowhere.yaml")
+    assert not Path("log").exists()
+
+
+def test_the_rows_that_are_shipped_are_settings_of_the_release():
+    config = load(Ablation, "configs/release.yaml")
+    rows = ablation.chosen(config)
+    assert len(rows) > 8
+    first, *others = rows.values()
+    assert changed(first[0], {"prefix": config.prefix}, "") == config
+    for own, _ in others:
+        assert changed(own, {"prefix": config.prefix}, "") != config
+
+
+def test_forged_rows_that_shall_not_train_still_validate():
+    count = 12
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(count)], "label": [0, 1] * 6})
+    table = table.reindex(columns=list(manifest.COLUMNS), fill_value="").assign(box="1 1 9 9")
+    rows = Rows(table.iloc[:8], table.iloc[8:], "a.csv")
+    config = Config(fakes=Fakes(type="warp", alone=True))
+    kept = find_their_faces(rows, config, torch.device("cpu"))
+    assert kept.train["label"].tolist() == [0] * 4 and kept.valid["label"].tolist() == [0, 1] * 2
+    assert kept.notes == ("fakes.alone: 4 forged rows do not train",)
+    assert len(find_their_faces(rows, Config(), torch.device("cpu")).train) == 8
+    with pytest.raises(ValidationError, match=r"fakes\.alone leaves no fakes to train on"):
+        Fakes(alone=True)
