@@ -66,7 +66,7 @@ release: $(READY) ## train the released detector again: make release DATA=manife
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
 	$(RUN) checkpoint.py log/release/checkpoints/best.pth --export weights/detector.safetensors
 	$(RUN) test.py --config_file configs/release.yaml --data.test "$(DATA)" --robustness \
-		--subgroups source,method --card weights/README.md#own
+		--perturb.count 400 --subgroups source,method --card weights/README.md#own
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make
