@@ -1,10 +1,10 @@
-"""MTCNN's cascade (Zhang et al. 2016) around facenet-pytorch's three networks, for many frames.
+"""MTCNN's cascade (Zhang et al. 2016) around its three networks, for many frames.
 
     cascade = load((0.6, 0.7, 0.7), torch.device("cpu"))
     cascade.search(images, smallest=20)     # P-Net everywhere, then R-Net, then O-Net
     cascade.near(image, boxes)              # O-Net alone, where faces are expected
 
-Networks and weights are facenet-pytorch's; what goes on between them is done here, since there its
+The weights are facenet-pytorch's; what goes on between the networks is done here, since there its
 pyramid took a third of the time: OpenCV shrinks and cuts, and the networks work in
 channels_last. Boxes are half-open, in pixels from 0.
 """
@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
+
+from faces import mtcnn_networks
 
 WINDOW, STRIDE = 12, 2
 """Pixels that P-Net looks at for one answer, and from one answer to the next."""
@@ -30,6 +31,9 @@ final boxes that lies in the other (facenet-pytorch's constants)."""
 
 TOGETHER = 512
 """Cut-outs that a network is shown at once."""
+
+BLOCK = 256
+"""Boxes that are held against all others at once."""
 
 LOOKS = ((1.0, 0.0, 0.0), (0.9, 0.0, 0.0), (1.12, 0.0, 0.0), (1.0, 0.06, 0.06), (1.0, -0.06, -0.06))
 """How `near` varies a box: its side, and the move of its middle in sides."""
@@ -101,10 +105,10 @@ class Cascade:
             # The authors' code counts from 1: its windows begin a pixel of the pyramid later.
             windows = torch.cat([(corner + 1) * back - 1, (corner + WINDOW) * back], 1).floor()
             scores = sure[of, row, column]
-            keep = batched_nms(windows, scores, of, SAME)
+            keep = alone(windows, scores, of, SAME)
             found.append((windows[keep], moves[of, :, row, column][keep], scores[keep], of[keep]))
         windows, moves, scores, of = (torch.cat(part) for part in zip(*found, strict=True))
-        keep = batched_nms(windows, scores, of, SAME_CUT)
+        keep = alone(windows, scores, of, SAME_CUT)
         return _squared(_moved(windows[keep], moves[keep])), of[keep]
 
     def _refine(
@@ -114,7 +118,7 @@ class Cascade:
         moves, scores = self._ask(self.rnet, 24, images, boxes, of)
         sure = scores > self.thresholds[1]
         boxes, moves, scores, of = boxes[sure], moves[sure], scores[sure], of[sure]
-        keep = batched_nms(boxes, scores, of, SAME_CUT)
+        keep = alone(boxes, scores, of, SAME_CUT)
         return _squared(_moved(boxes[keep], moves[keep])), of[keep]
 
     def _conclude(self, images: Sequence[np.ndarray], boxes: Tensor, of: Tensor) -> list[Faces]:
@@ -153,14 +157,11 @@ class Cascade:
 
 def load(thresholds: Sequence[float], device: torch.device) -> Cascade:
     """The cascade with facenet-pytorch's weights, which lie in its package."""
-    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-
     first, second, third = thresholds
-    with torch.random.fork_rng(devices=[]):  # layers draw weights before they load theirs
-        pnet, rnet, onet = (
-            kind().eval().to(device, memory_format=torch.channels_last)
-            for kind in (PNet, RNet, ONet)
-        )
+    pnet, rnet, onet = (
+        stage.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for stage in mtcnn_networks.load()
+    )
     return Cascade(pnet, rnet, onet, (first, second, third), device)
 
 
@@ -222,6 +223,43 @@ def _looks(boxes: Tensor) -> Tensor:
     half = side[:, None] * vary[:, :1] / 2
     middle = middle[:, None] + side[:, None] * vary[:, 1:]
     return torch.cat([middle - half, middle + half], 2).round()
+
+
+def alone(boxes: Tensor, scores: Tensor, of: Tensor, most: float) -> Tensor:
+    """Places [k] of the boxes that overlap no surer one of their picture by more than `most` (IoU),
+    surest first: torchvision.ops.batched_nms, without torchvision.
+
+    boxes: float [n, 4]. scores: [n]. of: the picture of each, [n].
+    """
+    corners, pictures = boxes.numpy(), of.numpy()
+    left = np.argsort(-scores.numpy(), kind="stable")
+    kept = [left[:0]]
+    while len(left):
+        block, left = left[:BLOCK], left[BLOCK:]
+        same = _overlap(corners[block], corners[block], pictures[block], pictures[block]) > most
+        stays = np.ones(len(block), bool)
+        for place in range(len(block)):
+            if stays[place]:
+                stays[place + 1 :] &= ~same[place, place + 1 :]
+        block = block[stays]
+        kept.append(block)
+        if len(left):
+            same = _overlap(corners[block], corners[left], pictures[block], pictures[left]) > most
+            left = left[~same.any(0)]
+    return torch.from_numpy(np.concatenate(kept))
+
+
+def _overlap(a: np.ndarray, b: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each box of [n, 4] with each of [m, 4], [n, m]; 0 of boxes of
+    different pictures, NaN of two without an inside. As torchvision: in float32, held against a
+    limit in float64.
+    """
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    shared = np.maximum(sides, 0).prod(2)
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = shared / (areas[0][:, None] + areas[1] - shared)
+    return np.where(of_a[:, None] == of_b, part, 0).astype(np.float64)
 
 
 def apart(boxes: np.ndarray, scores: np.ndarray) -> list[int]:

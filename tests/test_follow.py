@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from faces import mtcnn_networks
 from faces.detector import Detection, Detector, make_detector
 from faces.follow import TOGETHER, Follower, faces_of
-from faces.mtcnn import apart, load, sizes
+from faces.mtcnn import BLOCK, alone, apart, load, sizes
 from faces.video import Frame
 from flags import Face
 
@@ -196,6 +199,63 @@ def test_the_cascade_finds_what_facenet_pytorch_finds(portrait):
             assert abs(faces.confidences[nearest] - confidence) < 0.02
             side = there.box[2] - there.box[0]
             assert np.abs(faces.points[nearest] - marks).max() < 0.1 * side
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("PNet", (2, 3, 61, 40)), ("RNet", (7, 3, 24, 24)), ("ONet", (7, 3, 48, 48))]
+)
+def test_the_networks_answer_as_facenet_pytorchs(name, shape):
+    import facenet_pytorch
+
+    before = torch.get_rng_state()
+    ours = dict(zip(("PNet", "RNet", "ONet"), mtcnn_networks.load(), strict=True))[name]
+    assert torch.equal(torch.get_rng_state(), before)  # no run draws otherwise for a detector
+    theirs = getattr(facenet_pytorch, name)()
+    pictures = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        for mine, other in zip(ours(pictures), theirs(pictures), strict=True):
+            assert torch.equal(mine, other)
+    assert not ours.training
+
+
+def test_a_detector_without_the_package_of_its_weights_says_so(monkeypatch):
+    monkeypatch.setattr(mtcnn_networks, "PACKAGE", "no_such_package")
+    with pytest.raises(ImportError, match="no_such_package is not installed"):
+        load((0.6, 0.7, 0.7), torch.device("cpu"))
+
+
+def boxes_of(random: np.random.Generator, count: int, whole: bool) -> torch.Tensor:
+    """Boxes in a crowd, some of them the same, some without an inside."""
+    corner = random.uniform(-20, 120, (count, 2))
+    boxes = np.hstack([corner, corner + random.uniform(0, 60, (count, 2))])
+    boxes = boxes.round() if whole else boxes
+    boxes[: count // 8] = boxes[count // 8 : 2 * (count // 8)]
+    return torch.tensor(boxes, dtype=torch.float32)
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 3 * BLOCK), st.sampled_from([0.3, 0.5, 0.7]),
+    st.booleans(),
+)  # fmt: skip
+def test_the_boxes_that_stay_are_torchvisions(seed, count, most, whole):
+    from torchvision.ops import nms
+
+    random = np.random.default_rng(seed)
+    boxes = boxes_of(random, count, whole)
+    scores = torch.tensor(random.uniform(size=count).round(2), dtype=torch.float32)  # with ties
+    of = torch.zeros(count, dtype=torch.long)
+    assert torch.equal(alone(boxes, scores, of, most), nms(boxes, scores, most))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 2 * BLOCK))
+def test_boxes_of_different_pictures_leave_one_another_alone(seed, count):
+    from torchvision.ops import batched_nms
+
+    random = np.random.default_rng(seed)
+    boxes = boxes_of(random, count, whole=True)  # torchvision moves pictures apart, and rounds
+    scores = torch.tensor(random.permutation(count) / count, dtype=torch.float32)
+    of = torch.tensor(random.integers(0, 3, count))
+    assert torch.equal(alone(boxes, scores, of, 0.5), batched_nms(boxes, scores, of, 0.5))
 
 
 def test_a_look_at_no_face_has_no_confidence(detector, portrait):
