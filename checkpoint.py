@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import timm
 import torch
 
 import export
@@ -292,6 +291,8 @@ def refuse_same_pictures(hashes: str) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what the weights were trained with."""
+    import timm  # two seconds; verdict.py has its network built beside the search for faces
+
     return {
         "torch": str(torch.__version__),
         "timm": timm.__version__,

@@ -7,8 +7,6 @@ at once: everything runs along the last axis. What is undefined is NaN.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
 
 REAL, FAKE = 0, 1
 
@@ -145,6 +143,8 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> tuple[float, str]
     be fitted it is 1, and the words say why. labels: [n]. scores: [n], of rows that nothing was
     trained on.
     """
+    from scipy.optimize import minimize_scalar  # half a second, which a verdict has no use for
+
     fake = labels == FAKE
     for name, count in (("reals", int((~fake).sum())), ("fakes", int(fake.sum()))):
         if count < LEAST:
@@ -166,13 +166,19 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> tuple[float, str]
 
 def tempered(scores: np.ndarray, temperature: float) -> np.ndarray:
     """Scores [n] whose logits are divided by a temperature; their order stays."""
-    return scores if temperature == 1 else expit(_logits(scores) / temperature)
+    if temperature == 1:
+        return scores
+    from scipy.special import expit
+
+    return expit(_logits(scores) / temperature)
 
 
 # --------------------------------------------------------------------------- small pieces
 
 
 def _logits(scores: np.ndarray) -> np.ndarray:
+    from scipy.special import logit
+
     step = np.finfo(float).eps  # a score of 0 or 1 has no logit: the next one's, as in metrics.py
     return logit(np.clip(scores, step, 1 - step))
 

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 import manifest
-from augment import augmentation
 from batches import EpochBatches, Key, Samples, shares
 from faces import decoded
 from faces.cache import Found, find_faces
@@ -147,7 +145,7 @@ class FaceDataset(Dataset):
                 self.labels == REAL,
                 lambda row: self.read(self.files[row]),
             )
-        self.augment = augmentation(augment) if augment is not None else None
+        self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
         self.repeat = repeat
 
@@ -205,7 +203,9 @@ class FaceDataset(Dataset):
         if seed is not None:
             picture = self._augmented(picture, seed)
         if self.channels == 1:
-            picture = v2.functional.rgb_to_grayscale(picture, 1)
+            from torchvision.transforms.v2 import functional
+
+            picture = functional.rgb_to_grayscale(picture, 1)
         return picture
 
     def _augmented(self, picture: torch.Tensor, seed: int) -> torch.Tensor:
@@ -217,6 +217,12 @@ class FaceDataset(Dataset):
             return self.augment(picture)  # type: ignore[misc]
         finally:
             torch.random.default_generator.set_state(state)
+
+
+def _augmentation(settings: Augment) -> Callable[[torch.Tensor], torch.Tensor]:
+    from augment import augmentation  # torchvision, two seconds, for training alone
+
+    return augmentation(settings)
 
 
 def known(values: np.ndarray) -> np.ndarray | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from flags import Predict
 from settings import parse
-from utils import UserError, console, run_command
+from utils import UserError, console, run_quickly, started
 
 if TYPE_CHECKING:
     from judging import Verdict
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
 
     file = verdict.find_checkpoint(settings.checkpoint)
     model = verdict.load_model(file, settings.device, settings.batch_size)
+    started()
     log = console()
     if not settings.checkpoint:
         log.info(f"Weights: {model.file}: {model.good_for}\n")
@@ -141,4 +142,4 @@ def media_in(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_quickly(main)

@@ -217,7 +217,9 @@ def _search(
     with _one_thread():
         if film:
             threads = cores() if face.detector == "mtcnn" and model.device.type == "cpu" else 1
-            return search_clip(path, detect, face, settings.frames, home, between, threads)
+            return search_clip(
+                path, detect, face, settings.frames, home, between, threads, lasting=False
+            )
         return find_faces([path], face, home, model.device, progress=False, detect=detect)[path]
 
 

@@ -81,6 +81,7 @@ def search_clip(
     folder: Path,
     between: Callable[[int, int], object] = lambda done, wanted: None,
     threads: int = 1,
+    lasting: bool = True,
 ) -> FoundClip:
     """Find the faces of a clip's frames, follow them, and store their crops with a record.
 
@@ -88,7 +89,8 @@ def search_clip(
     cut one after another: memory does not grow with their number. between: called after each
     frame with how many are done and wanted; what it raises ends the search. threads: frames that
     are searched at once, where they are too far apart to be followed and the detector can be
-    called so (a Haar cascade cannot).
+    called so (a Haar cascade cannot). lasting: the crops must outlive a power cut, for which each
+    waits for the disk.
     """
     key = clip_key(Path(path), face, frames)
     home = folder / key[:2]
@@ -104,7 +106,7 @@ def search_clip(
             for number, detection in enumerate(seen):
                 crop = store(frame.image, detection, face.grow, face.max_size, face.pad)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
-                write_image(home / name, crop.image)
+                write_image(home / name, crop.image, lasting)
                 stored[id(detection)] = {
                     "file": name,
                     "box": _rounded(crop.box),
@@ -137,7 +139,7 @@ def search_clip(
         clip.total or len(looks),
         clip.duration,
     )
-    write_atomic(home / f"{key}.json", json.dumps(asdict(found)))
+    write_atomic(home / f"{key}.json", json.dumps(asdict(found)), lasting)
     absolute = tuple(one | {"file": str((home / one["file"]).absolute())} for one in kept)
     return FoundClip(**(asdict(found) | {"faces": absolute}))
 

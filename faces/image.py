@@ -116,6 +116,6 @@ def encode_image(image: np.ndarray, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def write_image(path: Path | str, image: np.ndarray) -> None:
+def write_image(path: Path | str, image: np.ndarray, lasting: bool = True) -> None:
     """Write uint8 RGB [height, width, 3] to a .png or .jpg, beside and renamed."""
-    write_atomic(path, encode_image(image, Path(path).suffix))
+    write_atomic(path, encode_image(image, Path(path).suffix), lasting)

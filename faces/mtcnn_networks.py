@@ -1,4 +1,4 @@
-"""MTCNN's three networks (Zhang et al. 2016, figure 2), with the weights of facenet-pytorch's package.
+"""MTCNN's three networks (Zhang et al. 2016), with the weights of facenet-pytorch's package.
 
     pnet, rnet, onet = load()
     moves, sure = pnet(pictures)            # [n, 4, ...], [n, 2, ...]; onet: moves, points, sure

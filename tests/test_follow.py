@@ -202,7 +202,8 @@ def test_the_cascade_finds_what_facenet_pytorch_finds(portrait):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("PNet", (2, 3, 61, 40)), ("RNet", (7, 3, 24, 24)), ("ONet", (7, 3, 48, 48))]
+    ("name", "shape"),
+    [("PNet", (2, 3, 61, 40)), ("RNet", (7, 3, 24, 24)), ("ONet", (7, 3, 48, 48))],
 )
 def test_the_networks_answer_as_facenet_pytorchs(name, shape):
     import facenet_pytorch
