@@ -43,14 +43,16 @@ def ablation(config: Ablation, processes: Processes) -> int:
     for number, (folder, own) in enumerate(configs.items(), 1):
         if processes.first:
             print(f"\n[+] Row {number} of {len(rows)}: {folder}: {about[folder]}", flush=True)
-        status, results[folder] = leave_one_out.leave_one_out(own, processes)
+        status, found = leave_one_out.leave_one_out(own, processes)
+        if status not in (0, leave_one_out.SOME_FAILED):
+            return status  # stopped by a signal
         worst = max(worst, status)
-        if not results[folder]:
-            return worst  # stopped by a signal, or nothing could be trained
+        results |= {folder: found} if found else {}
+        if not results:
+            return worst  # without the first row there is nothing to compare with
         if processes.first:
-            found = ablated.write(Path(config.prefix), about, results, config)
+            text, tables = ablated.write(Path(config.prefix), about, results, config)
     if processes.first:
-        text, tables = found
         print("\n" + text)
         card.write(config.card, tables)
     return worst

@@ -31,6 +31,9 @@ from testing.held_out import HeldOut, held_out, names, sentence
 from training.resume import alone_in
 from utils import UserError
 
+SOME_FAILED = 2
+"""Exit status where a run could not be trained or tested."""
+
 
 def main(argv: list[str]) -> int:
     config = parse(LeaveOneOut, argv, __doc__)
@@ -76,7 +79,7 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> tuple[int, dict[
         print("\n" + left_out.write(out, config.by, results, failed, title))
         card.write(config.card, [*left_out.across(config.by, results, failed).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
-    return (2 if failed else 0), results
+    return (SOME_FAILED if failed else 0), results
 
 
 def one(

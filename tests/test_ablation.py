@@ -85,6 +85,15 @@ def test_it_goes_on_where_it_stopped_and_runs_the_rows_that_are_asked_for(
     assert trained == ["log/a/two_more_epochs/beta"]
 
 
+def test_a_row_that_cannot_be_trained_costs_itself_alone(three_sources, capsys):
+    Path("changes.yaml").write_text(
+        "as it is: {}\nfrom nothing: {model.weights: none.pth}\nwide: {model.variant: '16'}\n"
+    )
+    assert run(only="beta") == 2
+    assert "none.pth" in capsys.readouterr().out
+    assert pd.read_csv("log/a/ablation.csv")["row"].tolist() == ["as it is", "wide"]
+
+
 def test_mistakes_are_said_before_anything_is_trained(three_sources):
     for text, says in (
         ("a: {}\nb: {model.varient: 16}\n", "b: model.varient: unknown key"),
