@@ -22,6 +22,8 @@ def augmentation(settings: Augment) -> v2.Compose:
         steps.append(v2.RandomApply(turn, settings.turned))
     if strength:
         steps.append(v2.ColorJitter(strength, strength, strength))
+    if settings.sharpen:
+        steps.append(v2.RandomApply([_Sharpen()], settings.sharpen))
     if settings.resize:
         steps.append(v2.RandomApply([_ShrinkAndGrow(settings.resize_least)], settings.resize))
     if settings.blur:
@@ -49,6 +51,19 @@ class _ShrinkAndGrow(torch.nn.Module):
             picture, [max(1, int(height * factor)), max(1, int(width * factor))], antialias=True
         )
         return v2.functional.resize(small, [height, width], antialias=True)
+
+
+class _Sharpen(torch.nn.Module):
+    """Unsharp masking, as cameras and editors do it: the detail finer than a blur, up to 2.5 times
+    more of it.
+    """
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        amount = float(torch.empty(()).uniform_(0.3, 2.5))
+        sigma = float(torch.empty(()).uniform_(0.6, 1.6))
+        blurred = v2.functional.gaussian_blur(picture, [9, 9], [sigma, sigma])
+        sharp = picture + amount * (picture.float() - blurred.float())
+        return sharp.round().clamp(0, 255).to(torch.uint8)
 
 
 class _Noise(torch.nn.Module):

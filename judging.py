@@ -14,7 +14,7 @@ import numpy as np
 import rules
 from faces.media import FILM, Media
 from flags import Evidence
-from metrics import Thresholds
+from thresholds import Thresholds
 
 UNREADABLE, NO_FACE = "unreadable", "no_face"
 NOT_ENOUGH, INCONCLUSIVE = "not_enough_evidence", "inconclusive"

@@ -11,9 +11,8 @@ the whole set at once, never averaged over batches.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,36 +51,6 @@ AT_THRESHOLD = (
     "accuracy", "precision", "recall", "f1", "false_positive_rate", "balanced_accuracy",
 )  # fmt: skip
 """The metrics that depend on a threshold; the others judge the order or size of the scores."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Thresholds fitted on validation scores, and the name of the data they come from.
-
-    `threshold` is where false alarms and misses are equal; `t_low`: 5 % of the fakes score
-    below; `t_high`: 5 % of the reals score above. Between the two, or where they cross, a score
-    is inconclusive.
-    """
-
-    threshold: float
-    t_low: float
-    t_high: float
-    data: str
-    unit: str = "face"
-    """What was scored: single faces, or whole videos (`video`)."""
-    temperature: float = 1.0
-    """What logits are divided by before they are read as probabilities; 1: not calibrated."""
-    calibration: str = "not fitted"
-    """How the temperature came about, or why there is none."""
-
-    @classmethod
-    def of(cls, stored: dict[str, Any]) -> "Thresholds":
-        """What a checkpoint stores; fields of other versions are left to their defaults."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in stored.items() if key in known})
-
-
-NO_THRESHOLDS = Thresholds(float("nan"), float("nan"), float("nan"), "no validation yet")
 
 
 @dataclass(frozen=True)
@@ -229,30 +198,6 @@ def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5) ->
         "fn": int((fake & ~called).sum()),
         "tp": int((fake & called).sum()),
     }
-
-
-def fit_thresholds(
-    labels: np.ndarray, scores: np.ndarray, data: str, unit: str = "face"
-) -> Thresholds:
-    """Thresholds and temperature of validation scores of faces or videos; NaN, and 1, where a
-    class is missing. The thresholds are of scores as they are, before the temperature.
-    """
-    fakes, reals = scores[labels == FAKE], scores[labels == REAL]
-    if len(fakes) == 0 or len(reals) == 0:
-        alone = "not fitted: it takes reals and fakes"
-        return replace(NO_THRESHOLDS, data=data, unit=unit, calibration=alone)
-    fake, falling, _ = curves.ranked(labels, scores)
-    curve = curves.cumulated(fake, falling, np.ones(len(falling)))
-    temperature, calibration = curves.fit_temperature(labels, scores)
-    return Thresholds(
-        threshold=float(curves.equal_error(*curve)[1]),
-        t_low=float(np.quantile(fakes, 0.05)),
-        t_high=float(np.quantile(reals, 0.95)),
-        data=data,
-        unit=unit,
-        temperature=temperature,
-        calibration=calibration,
-    )
 
 
 def bootstrap(

@@ -31,9 +31,9 @@ from tqdm import tqdm
 
 import checkpoint
 import dataset
-import metrics
 import processes as several
 import scores
+import thresholds
 import utils
 from failures import SHOWN, Failure, check_share, summary, write_failures
 from flags import Compare, Config
@@ -157,7 +157,7 @@ def scored_otherwise(
     if tta in ("", own):
         return state, ()
     network.tta = tta
-    none = dict(vars(metrics.NO_THRESHOLDS)) | {"data": f"validation was scored by tta {own}"}
+    none = dict(vars(thresholds.NO_THRESHOLDS)) | {"data": f"validation was scored by tta {own}"}
     kept = {key: value for key, value in state.items() if key != "video_thresholds"}
     note = (
         f"tta: {tta} is used, the checkpoint's validation was scored by {own}: its thresholds and "

@@ -37,9 +37,9 @@ from faces.video import UnreadableVideo
 from failures import UNREADABLE
 from flags import Config, Face, Predict
 from judging import Caution, Limits, Person, ScoredFace, Searched, Suspicious, Verdict
-from metrics import Thresholds
 from networks import Detector
 from splits import UNSAFE, UNSAFE_NOTE
+from thresholds import Thresholds
 from utils import UserError, cores, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]

@@ -50,6 +50,9 @@ class Augment(Section):
     resize_least: float = described(
         0.5, "Smallest share of its size that a sample is shrunk to.", gt=0, le=1
     )
+    sharpen: Share = described(
+        0.0, "Chance of sharpening: without it, what is sharp is soon called fake, or real."
+    )
     noise: Share = described(0.0, "Chance of Gaussian noise.")
     noise_most: float = described(
         8.0, "Largest standard deviation of the noise.", "levels of 255", gt=0, le=128

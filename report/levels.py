@@ -9,9 +9,10 @@ import curves
 import metrics
 import rules
 from failures import SHOWN, Failure
-from metrics import Summary, Thresholds
+from metrics import Summary
 from report import tables
 from report.tables import Table
+from thresholds import Thresholds
 from utils import UserError
 
 BESIDE = ("auc", "accuracy", "eer")

@@ -13,7 +13,7 @@ import metrics
 import scores
 import utils
 from failures import Failure
-from metrics import Summary, Thresholds
+from metrics import Summary
 from report import page, plots, subgroups, tables
 from report.levels import (
     CALIBRATED,
@@ -27,6 +27,7 @@ from report.levels import (
 )
 from report.robustness import Robustness
 from report.tables import Table
+from thresholds import NO_THRESHOLDS, Thresholds
 
 FORMAT = 1
 """Version of metrics.json."""
@@ -184,7 +185,7 @@ def write_report(
 
 def _thresholds(state: dict[str, Any], key: str) -> Thresholds:
     stored = state.get(key)
-    return Thresholds.of(stored) if stored else metrics.NO_THRESHOLDS
+    return Thresholds.of(stored) if stored else NO_THRESHOLDS
 
 
 def _numbers(level: Level) -> dict[str, Any]:

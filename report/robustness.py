@@ -14,11 +14,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 import intervals
 import metrics
 import utils
-from metrics import Thresholds
 from report import tables
 from report.figure import DASHES, FAKE_COLOUR, GREY, INK, REAL_COLOUR, STYLE, Plot, in_words, svg
 from report.tables import Table, Value
 from testing.perturb import KINDS
+from thresholds import Thresholds
 
 BESIDE = ("accuracy", "false_positive_rate")
 """The metrics at the threshold, beside AUC and its loss."""

@@ -9,6 +9,7 @@ from scipy.special import expit
 
 import curves
 import metrics
+import thresholds
 from report import levels
 
 
@@ -73,21 +74,21 @@ def test_tempered_scores_are_scores_in_the_same_order(scores, temperature):
 
 def test_it_travels_with_the_thresholds_and_an_old_checkpoint_has_none():
     labels, scores = overconfident(2000, 3.0)
-    fitted = metrics.fit_thresholds(labels, scores, "2000 validation faces of a.csv")
+    fitted = thresholds.fit(labels, scores, "2000 validation faces of a.csv")
     assert fitted.temperature == pytest.approx(3.0, rel=0.2)
     assert "fitted: log loss" in fitted.calibration
-    reals = metrics.fit_thresholds(np.zeros(9, int), scores[:9], "x")
+    reals = thresholds.fit(np.zeros(9, int), scores[:9], "x")
     assert reals.temperature == 1 and "takes reals and fakes" in reals.calibration
     old = {"threshold": 0.4, "t_low": 0.2, "t_high": 0.6, "data": "x"}
-    stored = metrics.Thresholds.of(old)
+    stored = thresholds.Thresholds.of(old)
     assert (stored.temperature, stored.calibration) == (1.0, "not fitted")
-    assert metrics.Thresholds.of(vars(fitted)) == fitted
+    assert thresholds.Thresholds.of(vars(fitted)) == fitted
 
 
 def test_the_table_says_both_and_what_it_was_fitted_on():
     labels, scores = overconfident(400, 3.0)
     frame = pd.DataFrame({"path": [f"{i}.png" for i in range(400)], "label": labels})
-    limits = metrics.fit_thresholds(*overconfident(800, 3.0, 1), "800 validation faces of v.csv")
+    limits = thresholds.fit(*overconfident(800, 3.0, 1), "800 validation faces of v.csv")
     level = levels.judged(frame.assign(score=scores), limits, 100, "faces")
     table = levels.calibration(level)
     assert [row[0] for row in table.rows] == [
@@ -99,7 +100,7 @@ def test_the_table_says_both_and_what_it_was_fitted_on():
     assert all(np.isfinite([row[2].low, row[2].high]).all() for row in table.rows)
     assert "Calibration" in levels.stored_block(level)
     none = levels.judged(
-        frame.assign(score=scores), metrics.Thresholds(0.5, 0.4, 0.6, "v"), 0, "faces"
+        frame.assign(score=scores), thresholds.Thresholds(0.5, 0.4, 0.6, "v"), 0, "faces"
     )
     assert none.tempered is None and len(levels.calibration(none).rows) == 1
     assert "not fitted" in levels.calibration(none).notes[0]
@@ -110,7 +111,7 @@ def test_figures_at_the_stored_threshold_have_intervals():
     frame = pd.DataFrame(
         {"path": [f"{i}.png" for i in range(400)], "label": labels, "score": scores}
     )
-    level = levels.judged(frame, metrics.Thresholds(0.3, 0.2, 0.4, "v"), 200, "faces")
+    level = levels.judged(frame, thresholds.Thresholds(0.3, 0.2, 0.4, "v"), 200, "faces")
     assert level.at_stored == metrics.evaluate(labels, scores, 0.3)
     low, high = level.stored.intervals["recall"]
     assert low < level.at_stored["recall"] < high

@@ -282,7 +282,7 @@ def test_one_channel(rows, augment):
 def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
     off = {
         "flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0,
-        "blur": 0.0, "resize": 0.0, "noise": 0.0, "erasing": 0.0,
+        "blur": 0.0, "resize": 0.0, "sharpen": 0.0, "noise": 0.0, "erasing": 0.0,
     }  # fmt: skip
     picture = torch.from_numpy(skimage.data.astronaut()[60:180, 170:290].copy()).permute(2, 0, 1)
     assert torch.equal(augmentation(Augment(**off))(picture), picture)
@@ -308,6 +308,10 @@ def test_noise_and_shrinking_go_as_far_as_they_are_told():
         shrunk = augmentation(Augment(**off | {"resize": 1.0, "resize_least": least}))
         lost.append(float(np.mean([shrunk(sharp).double().std() for _ in range(20)])))
     assert lost[1] < 0.7 * lost[0]
+    soft = augmentation(Augment(**off | {"blur": 1.0}))(sharp)
+    for _ in range(10):
+        crisp = augmentation(Augment(**off | {"sharpen": 1.0}))(soft)
+        assert crisp.double().std() > 1.02 * soft.double().std()
 
 
 def test_random_faces_are_half_fake_and_repeatable():

@@ -17,6 +17,7 @@ from settings import parse
 from testing.held_out import held_out, names
 from tests import sources_of_three
 from tests.sources_of_three import SMALL
+from thresholds import Thresholds
 from utils import UserError
 
 
@@ -126,7 +127,7 @@ def result(labels: tuple[int, ...], stored: float = 0.4) -> Result:
     truth = np.resize(labels, 40)
     scores = np.clip(np.random.default_rng(0).normal(0.3 + 0.4 * truth, 0.2), 0, 1)
     frame = pd.DataFrame({"path": [f"{i}.png" for i in range(40)], "label": truth, "score": scores})
-    limits = levels.Thresholds(stored, 0.2, 0.6, "20 validation faces of v.csv")
+    limits = Thresholds(stored, 0.2, 0.6, "20 validation faces of v.csv")
     return Result(levels.judged(frame, limits, 50, "faces"), None, (), ())
 
 

@@ -14,6 +14,7 @@ from sklearn.calibration import calibration_curve
 import curves
 import intervals
 import metrics
+import thresholds
 from metrics import FAKE, REAL
 
 GRID = [0.0, 0.1, 0.25, 0.5, 0.5, 0.75, 0.9, 1.0, 1e-9, 1 - 1e-9]
@@ -244,7 +245,7 @@ def test_curves_of_one_class_are_refused():
         curves.roc(np.zeros(3, int), np.ones(3))
     with pytest.raises(ValueError, match="fakes"):
         curves.precision_recall(np.zeros(3, int), np.ones(3))
-    limits = metrics.fit_thresholds(np.zeros(3, int), np.ones(3), "x", unit="video")
+    limits = thresholds.fit(np.zeros(3, int), np.ones(3), "x", unit="video")
     assert limits.unit == "video"
     assert np.isnan([limits.threshold, limits.t_low, limits.t_high]).all() and limits.data == "x"
 
@@ -254,7 +255,7 @@ def test_curves_of_one_class_are_refused():
 
 def test_thresholds_leave_five_per_cent_outside():
     labels, scores = sample(4000)
-    limits = metrics.fit_thresholds(labels, scores, "val of data.csv")
+    limits = thresholds.fit(labels, scores, "val of data.csv")
     assert (scores[labels == FAKE] < limits.t_low).mean() == pytest.approx(0.05, abs=1e-3)
     assert (scores[labels == REAL] > limits.t_high).mean() == pytest.approx(0.05, abs=1e-3)
     assert limits.t_low < limits.t_high and limits.data == "val of data.csv"
@@ -264,9 +265,26 @@ def test_thresholds_leave_five_per_cent_outside():
     assert alarms == pytest.approx(metrics.evaluate(labels, scores)["eer"], abs=2e-3)
 
 
+def test_no_source_has_more_alarms_than_five_per_cent():
+    random = np.random.default_rng(0)
+    labels = np.array([REAL] * 1000 + [REAL] * 40 + [REAL] * 5 + [FAKE] * 300)
+    sources = np.array(["large"] * 1000 + ["small"] * 40 + ["few"] * 5 + ["large"] * 300)
+    scores = np.concatenate([
+        random.uniform(0, 0.3, 1000), random.uniform(0.3, 0.8, 40), np.full(5, 0.95),
+        random.uniform(0.5, 1, 300),
+    ])  # fmt: skip
+    pooled = thresholds.fit(labels, scores, "x")
+    limits = thresholds.fit(labels, scores, "x", sources=sources)
+    assert (scores[sources == "small"] > pooled.t_high).mean() > 0.8
+    assert (scores[sources == "small"] > limits.t_high).mean() == pytest.approx(0.05)
+    assert limits.t_high < 0.95  # five reals move nothing
+    assert (limits.threshold, limits.t_low) == (pooled.threshold, pooled.t_low)
+    assert thresholds.fit(labels, scores, "x", sources=np.full(len(labels), "")) == pooled
+
+
 def test_thresholds_of_separate_classes_cross():
     labels, scores = np.repeat([REAL, FAKE], 20), np.linspace(0, 1, 40)
-    limits = metrics.fit_thresholds(labels, scores, "x")
+    limits = thresholds.fit(labels, scores, "x")
     assert limits.t_low > limits.t_high  # no score lies between: the classes do not overlap
     assert scores[19] < limits.threshold <= scores[20]
 
@@ -274,7 +292,7 @@ def test_thresholds_of_separate_classes_cross():
 @settings(max_examples=50, deadline=None)
 @given(scored())
 def test_thresholds_lie_where_scores_lie(given):
-    limits = metrics.fit_thresholds(*given, "x")
+    limits = thresholds.fit(*given, "x")
     for value in (limits.threshold, limits.t_low, limits.t_high):
         assert 0 <= value <= 1
 
@@ -436,10 +454,10 @@ def test_the_command_judges_videos_by_a_rule(scores_csv, capsys):
 
 
 def test_stored_thresholds_are_read_back_from_any_version():
-    fitted = metrics.fit_thresholds(*sample(), "x", unit="video")
-    assert metrics.Thresholds.of(vars(fitted) | {"later": 1}) == fitted
+    fitted = thresholds.fit(*sample(), "x", unit="video")
+    assert thresholds.Thresholds.of(vars(fitted) | {"later": 1}) == fitted
     old = {key: vars(fitted)[key] for key in ("threshold", "t_low", "t_high", "data")}
-    assert (metrics.Thresholds.of(old).unit, fitted.unit) == ("face", "video")
+    assert (thresholds.Thresholds.of(old).unit, fitted.unit) == ("face", "video")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from report import charts, heatmaps, offline, tracking
 from report.page import Heatmap, Mistake
 from report.tensorboard_tracker import hyperparameters
 from report.wandb_tracker import kept, own_run_id
+from thresholds import NO_THRESHOLDS
 
 ROOT = Path(__file__).parents[1]
 KEY = "0123456789abcdef" * 2 + "01234567"
@@ -284,7 +285,7 @@ def write_checkpoint(file: Path) -> None:
     network = networks.build("MesoNet", config.model, 2, 0.0)
     training = ("optimizer", "scheduler", "scaler", "random", "batch", "lr", "sums")
     state = checkpoint.describe_network(network, config) | {
-        "thresholds": vars(metrics.NO_THRESHOLDS),
+        "thresholds": vars(NO_THRESHOLDS),
         "weights": network.state_dict(),
         "config": config.model_dump(),
         "epoch": 1,

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-import metrics
 import rules
+import thresholds
 from training.rows import Rows
 
 Fitted = dict[str, dict[str, Any]]
 """The checkpoint's keys `thresholds` and, where there are videos, `video_thresholds`."""
 
-NOT_FITTED: Fitted = {"thresholds": vars(metrics.NO_THRESHOLDS)}
+NOT_FITTED: Fitted = {"thresholds": vars(thresholds.NO_THRESHOLDS)}
 """What a checkpoint says before anything was validated."""
 
 
@@ -23,13 +23,16 @@ def fitted_thresholds(rows: Rows, labels: np.ndarray, scores: np.ndarray, rule: 
     """
     known = np.isfinite(scores)
     name = f"{int(known.sum())} validation faces of {rows.valid_name}"
-    fitted = {"thresholds": vars(metrics.fit_thresholds(labels[known], scores[known], name))}
+    sources = rows.valid["source"].to_numpy() if len(rows.valid) else np.full(len(labels), "")
+    limits = thresholds.fit(labels[known], scores[known], name, sources=sources[known])
+    fitted = {"thresholds": vars(limits)}
     if len(rows.valid):
         frame = rows.valid.assign(label=labels, score=scores)[known]
         videos, _ = rules.to_videos(frame, rule)
         if len(videos):
             name = f"{len(videos)} validation videos of {rows.valid_name}, by {rule}"
             of_videos = videos["label"].to_numpy(int), videos["score"].to_numpy(float)
-            limits = metrics.fit_thresholds(*of_videos, name, unit="video")
+            of_sources = videos["source"].to_numpy() if "source" in videos else None
+            limits = thresholds.fit(*of_videos, name, "video", of_sources)
             fitted["video_thresholds"] = vars(limits)
     return fitted
