@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faces.crop import store
 from faces.detector import Detection, Detector
-from faces.follow import APART, faces_of
+from faces.follow import APART, faces_of, same_scene, tiny
 from faces.image import write_image
 from faces.tracks import link
 from faces.video import UnreadableVideo, open_clip
@@ -46,7 +48,7 @@ def clip_key(path: Path, face: Face, frames: Frames) -> str:
     which would have to be read again each time.
     """
     stat = path.stat()
-    recipe = json.dumps([2, face.model_dump(), frames.model_dump()], sort_keys=True)
+    recipe = json.dumps([3, face.model_dump(), frames.model_dump()], sort_keys=True)
     return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
 
 
@@ -96,6 +98,9 @@ def search_clip(
     home = folder / key[:2]
     stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:40]
     looks: list[list[Detection]] = []
+    seconds: list[float] = []
+    goes_on: list[bool] = []
+    scene: np.ndarray | None = None
     stored: dict[int, dict[str, Any]] = {}
     try:
         clip = open_clip(path, frames)
@@ -103,6 +108,9 @@ def search_clip(
         every = 1 if alone else frames.search_every
         for frame, seen in faces_of(clip, detect, every, threads if alone else 1):
             looks.append(seen)
+            seconds.append(frame.timestamp)
+            before, scene = scene, tiny(frame.image)
+            goes_on.append(before is not None and same_scene(scene, before))
             for number, detection in enumerate(seen):
                 crop = store(frame.image, detection, face.grow, face.max_size, face.pad)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
@@ -122,7 +130,7 @@ def search_clip(
         for one in stored.values():
             (home / one["file"]).unlink(missing_ok=True)
         return FoundClip(path, failure=str(error))
-    tracks = link(looks)[: 1 if face.select == "largest" else None]
+    tracks = link(looks, seconds, goes_on)[: 1 if face.select == "largest" else None]
     kept = [
         stored.pop(id(detection)) | {"track": number}
         for number, track in enumerate(tracks)

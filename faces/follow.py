@@ -128,9 +128,9 @@ class Follower:
 
     def _goes_on(self, frame: Frame) -> bool:
         """Does the frame follow the last one closely, in the same scene?"""
-        scene = _tiny(frame.image)
+        scene = tiny(frame.image)
         near = frame.timestamp - self._time <= APART
-        same = bool(np.abs(scene - self._scene).mean() <= CUT)
+        same = same_scene(scene, self._scene)
         self._scene, self._time = scene, frame.timestamp
         return near and same
 
@@ -172,7 +172,12 @@ class Follower:
         return [known for known in still if known.unseen <= self.every]
 
 
-def _tiny(image: np.ndarray) -> np.ndarray:
+def same_scene(one: np.ndarray, other: np.ndarray) -> bool:
+    """Do two frames, as `tiny` gives them, show one scene, with no cut between them?"""
+    return bool(np.abs(one - other).mean() <= CUT)
+
+
+def tiny(image: np.ndarray) -> np.ndarray:
     """The colours of a frame, [16, 16, 3], from a few of its pixels."""
     step = max(1, min(image.shape[:2]) // 128)
     few = np.ascontiguousarray(image[::step, ::step])

@@ -10,6 +10,10 @@ from faces.detector import Detection
 NEAR = 0.8
 """How far a face may move between two looks, in sides of its box."""
 
+FAST, FAR, SOON = 1.5, 2.0, 2.0
+"""A face that nobody else's can be taken for may move so many sides a second, so many at the most,
+where the looks are no more than so many seconds apart."""
+
 ALIKE = 2.0
 """How much larger or smaller it may get."""
 
@@ -32,22 +36,30 @@ class Track:
         return sum(face.area for _, face in self.faces)
 
 
-def link(frames: Sequence[Sequence[Detection]]) -> list[Track]:
+def link(
+    frames: Sequence[Sequence[Detection]],
+    seconds: Sequence[float] | None = None,
+    goes_on: Sequence[bool] | None = None,
+) -> list[Track]:
     """Follow faces from frame to frame, nearest first; the largest track comes first.
 
     frames: the faces of each searched frame, in the order of time. Tracks that are too short to
     be a person's are left out: fewer than two faces where a clip has eight looks or more, and
-    fewer than a tenth of the looks.
+    fewer than a tenth of the looks. seconds: when each frame is shown; goes_on: does it show the
+    scene of the frame before? With both, someone who cannot be mistaken for another may move
+    further between two looks that are a second apart.
     """
     tracks: list[Track] = []
     for number, faces in enumerate(frames):
         alive = [track for track in tracks if number - track.faces[-1][0] <= GAP]
-        pairs = [
-            (distance, a, b)
-            for a, track in enumerate(alive)
-            for b, face in enumerate(faces)
-            if (distance := _distance(track.faces[-1][1], face)) <= NEAR
-        ]
+        distances = np.array(
+            [[_distance(track.faces[-1][1], face) for face in faces] for track in alive]
+        ).reshape(len(alive), len(faces))
+        near = distances <= NEAR
+        if seconds is not None and goes_on is not None and goes_on[number]:
+            last = np.array([track.faces[-1][0] == number - 1 for track in alive], bool)
+            near |= _unmistakable(distances, seconds[number] - seconds[number - 1]) & last[:, None]
+        pairs = [(distances[a, b], a, b) for a, b in np.argwhere(near).tolist()]
         taken_tracks: set[int] = set()
         taken_faces: set[int] = set()
         for _, a, b in sorted(pairs):
@@ -60,6 +72,16 @@ def link(frames: Sequence[Sequence[Detection]]) -> list[Track]:
     least = max(2 if len(frames) >= 8 else 1, int(np.ceil(SHARE * len(frames))))
     kept = [track for track in tracks if len(track.faces) >= least]
     return sorted(kept, key=lambda track: -track.area)
+
+
+def _unmistakable(distances: np.ndarray, seconds: float) -> np.ndarray:
+    """Which faces can be that of one track alone, and it that face alone, [tracks, faces]: no
+    further than one moves in the `seconds` between two looks, and no other within twice as far.
+    """
+    reach = min(FAR, FAST * seconds) if seconds <= SOON else 0.0
+    around = distances <= 2 * reach
+    alone = (around.sum(0) == 1) & (around.sum(1, keepdims=True) == 1)
+    return alone & (distances <= reach)
 
 
 def _distance(one: Detection, other: Detection) -> float:
