@@ -143,7 +143,7 @@ class FaceDataset(Dataset):
                 self.landmarks,
                 scoped(rows, "identity").tolist(),
                 self.labels == REAL,
-                lambda row: self.read(self.files[row]),
+                self._stored,
             )
         self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
@@ -170,9 +170,12 @@ class FaceDataset(Dataset):
         samples = [(self._picture(crop, seed), label, row) for crop, label in crops]
         return samples if self.pairs else samples[0]
 
+    def _stored(self, row: int) -> np.ndarray:
+        return self.read(self.files[row])
+
     def _images(self, row: int, random: np.random.Generator) -> list[tuple[np.ndarray, int]]:
         """What a row shows, with labels: its face, a fake made of it, or with `pairs` both."""
-        image, label = self.read(self.files[row]), int(self.labels[row])
+        image, label = self._stored(row), int(self.labels[row])
         if self.fakes is None or label != REAL:
             return [(image, label)]
         faked = self.pairs or random.random() < self.fakes.probability

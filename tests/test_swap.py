@@ -1,10 +1,13 @@
 """Another's face in a picture: who is drawn, where the face lands, what stays as it was."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import skimage.data
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -203,6 +206,9 @@ def test_training_pastes_faces_of_the_training_rows_alone(tmp_path):
     })  # fmt: skip
     config = Config(fakes=Fakes(type="swap", pairs=True), data={"train": "x"})
     samples = dataset.training_set(rows, config)
+    sent = pickle.loads(pickle.dumps(samples))  # as to a worker that is started anew
+    for one, other in zip(samples[1, 0], sent[1, 0], strict=True):
+        assert torch.equal(one[0], other[0])
     read = []
     samples.read = lambda file: (
         read.append(file) or cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB)
