@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import dataset
+import prepare
 from faces.image import UnreadableImage, write_image
 from fakes import Donor, NoFake, changes_reals, make_pair, needs_donors
 from fakes.donors import donors, upright
@@ -230,3 +231,16 @@ def test_recipes_say_what_they_need():
         make_pair(NOISE, BOX, POINTS, generator(seed), taken)[0] is NOISE for seed in range(150)
     ]
     assert 0.7 < np.mean(untouched) < 0.95  # all warps, and half of the blends
+
+
+def test_fakes_for_validation_paste_nobody_of_the_test():
+    cell = " ".join(str(v) for v in POINTS.ravel())
+    faces = pd.DataFrame({
+        "path": [f"{i}.png" for i in range(12)], "label": [0, 0, 0, 1] * 3, "landmarks": cell,
+        "split": ["val"] * 6 + ["test"] * 6, "source": "", "identity": [f"p{i}" for i in range(12)],
+    })  # fmt: skip
+    given = prepare.donors_of(faces, Fakes(type="mixed"))
+    assert {name: donors.rows.tolist() for name, donors in given.items()} == {
+        "val": [0, 1, 2, 4, 5], "test": [6, 8, 9, 10],
+    }  # fmt: skip
+    assert prepare.donors_of(faces, Fakes(type="warp")) == {}
