@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faces.apart import Apart, NotSeen, here
 from flags import Demo, Predict
 from settings import parse
 from utils import UserError, console, run_command
@@ -75,16 +76,17 @@ def main(argv: list[str]) -> int:
     import verdict
 
     model = verdict.load_model(verdict.find_checkpoint(settings.checkpoint), settings.device)
-    with tempfile.TemporaryDirectory(prefix="deepfake-demo-") as home:
-        serve(model, settings, Path(home))
+    with tempfile.TemporaryDirectory(prefix="deepfake-demo-") as home, Apart() as apart:
+        apart.start()  # what breaks a decoder ends that process, and not the page
+        serve(model, settings, Path(home), apart)
     return 0
 
 
-def serve(model: "Model", settings: Demo, home: Path) -> None:
+def serve(model: "Model", settings: Demo, home: Path, apart: Apart) -> None:
     """Show the page until Ctrl-C. home: where uploads lie, of nobody else's use."""
     free(settings.port)
     as_we_like_it(home)
-    page = build(model, settings, home)
+    page = build(model, settings, home, apart)
     import gradio as gr
 
     page.queue(max_size=settings.queue, api_open=False)
@@ -181,7 +183,7 @@ def guards() -> list[Any]:
 # ----------------------------------------------------------------------------------- page
 
 
-def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
+def build(model: "Model", settings: Demo, home: Path, apart: Apart | None = None) -> "Blocks":
     """The page: an intro, a place to drop a file, samples to click on, the result."""
     import gradio as gr
 
@@ -198,6 +200,7 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
     }
     take = partial(taken, settings=settings, home=home)
     no_place = partial(full, settings=settings)
+    ask = partial(answer, model=model, settings=settings, apart=apart)
     with gr.Blocks(title="Deepfake detection", analytics_enabled=False, delete_cache=SWEEP) as page:
         gr.HTML(intro(model, settings), elem_id="intro")
         file = gr.File(label="A photo or a film", height=150)
@@ -209,37 +212,37 @@ def build(model: "Model", settings: Demo, home: Path) -> "Blocks":
             ]
         result = gr.HTML(elem_id="result")
         took = file.upload(take, file, [file, own, result], **at_once)
-        judged = took.success(of_upload(model, settings), own, result, **queued)
+        judged = took.success(of_upload(ask), own, result, **queued)
         judged.failure(no_place, own, result, **at_once)
         for button, path in zip(buttons, samples, strict=True):
             # Emptied first: progress is shown where the result will be.
             emptied = button.click(lambda: "", None, result, **at_once)
-            judged = emptied.then(of_sample(str(path), model, settings), None, result, **queued)
+            judged = emptied.then(of_sample(str(path), ask), None, result, **queued)
             judged.failure(no_place, None, result, **at_once)
         for event in (file.upload, *(button.click for button in buttons)):
             event(None, js=f"() => {{ document.querySelector('#result').{SEEN} }}")
     return page
 
 
-def of_upload(model: "Model", settings: Demo) -> Callable[..., str]:
+def of_upload(ask: Callable[..., str]) -> Callable[..., str]:
     """What an upload starts, once it has its turn; the file is deleted at its end."""
     import gradio as gr
 
     def judge(path: str, progress: Any = gr.Progress()) -> str:  # noqa: B008
         try:
-            return answer(path, model, settings, lambda share, what: progress(share, desc=what))
+            return ask(path, tell=lambda share, what: progress(share, desc=what))
         finally:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
 
     return judge
 
 
-def of_sample(path: str, model: "Model", settings: Demo) -> Callable[..., str]:
+def of_sample(path: str, ask: Callable[..., str]) -> Callable[..., str]:
     """What the button of a sample starts."""
     import gradio as gr
 
     def judge(progress: Any = gr.Progress()) -> str:  # noqa: B008
-        return answer(path, model, settings, lambda share, what: progress(share, desc=what))
+        return ask(path, tell=lambda share, what: progress(share, desc=what))
 
     return judge
 
@@ -308,18 +311,24 @@ def full(path: str = "", *, settings: Demo) -> str:
     )
 
 
-def answer(path: str, model: "Model", settings: Demo, tell: Callable[[float, str], object]) -> str:
-    """A file's verdict, or a sentence, as HTML; no exception."""
+def answer(
+    path: str,
+    model: "Model",
+    settings: Demo,
+    tell: Callable[[float, str], object],
+    apart: Apart | None = None,
+) -> str:
+    """A file's verdict, or a sentence, as HTML; no exception. apart: where it is decoded."""
     import verdict
     from report import verdict_page
 
     try:
-        if reason := refusal(path, settings):
+        if reason := refusal(path, settings, apart):
             return sentence(reason)
         given = {key: getattr(settings, key) for key in Predict.model_fields if key in KEYS}
         # The folder is only to be named: nothing is written.
         asked = Predict(**given, out=str(Path(path).parent))
-        found = verdict.of_file(path, model, asked, tell, pictures=True)
+        found = verdict.of_file(path, model, asked, tell, True, apart.look if apart else here)
         tell(1.0, "drawing")
         # The name alone: where an upload lay is no use to anybody.
         found = replace(found, path=Path(path).name)
@@ -337,7 +346,7 @@ KEYS = ("device", "cam", "frames", "evidence", "heatmaps", "time_limit")
 """Settings that judging needs, of the same names in Predict."""
 
 
-def refusal(path: str, settings: Demo) -> str:
+def refusal(path: str, settings: Demo, apart: Apart | None = None) -> str:
     """Why a file is too much for this page, before anything of it is decoded; empty: it is not."""
     from faces.image import UnreadableImage
     from faces.media import describe
@@ -345,8 +354,8 @@ def refusal(path: str, settings: Demo) -> str:
     from report.verdict_text import clock
 
     try:
-        media = describe(path)
-    except (UnreadableImage, UnreadableVideo):
+        media = apart.describe(path, settings.time_limit) if apart else describe(path)
+    except (UnreadableImage, UnreadableVideo, NotSeen):
         return ""  # the verdict says so
     pixels = media.width * media.height / 1e6
     if pixels > settings.largest:

@@ -20,11 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faces.apart import Apart, Look
 from flags import Predict
 from settings import parse
 from utils import UserError, console, run_quickly, started
 
 if TYPE_CHECKING:
+    import torch
+
+    from flags import Config
     from judging import Verdict
     from report.verdict_folder import Folder
     from verdict import Model
@@ -35,17 +39,27 @@ SOME_UNREADABLE, NOTHING_ANALYSED = 3, 4
 def main(argv: list[str]) -> int:
     settings = parse(Predict, argv, __doc__, words="paths")
     files = files_of(settings.paths)
+    with Apart() as apart:
+        apart.start()
+        return predict(files, settings, apart)
+
+
+def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
+    """The verdicts of the files, said and written; the first is searched while we get ready."""
     # Imported late: --help and a mistake in the command need no network.
     import verdict
     from report import verdict_files
 
+    def soon(config: "Config", device: "torch.device") -> None:
+        apart.begin(verdict.wanted(files[0], config, device, settings))
+
     file = verdict.find_checkpoint(settings.checkpoint)
-    model = verdict.load_model(file, settings.device, settings.batch_size)
+    model = verdict.load_model(file, settings.device, settings.batch_size, soon)
     started()
     log = console()
     if not settings.checkpoint:
         log.info(f"Weights: {model.file}: {model.good_for}\n")
-    verdicts = judge(files, model, settings)
+    verdicts = judge(files, model, settings, apart.look)
     verdict_files.write(verdicts, model, settings.json_file, settings.csv)
     log.info(said(verdicts, model))
     if settings.out:
@@ -53,7 +67,7 @@ def main(argv: list[str]) -> int:
     return status(verdicts)
 
 
-def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verdict"]:
+def judge(files: Sequence[str], model: "Model", settings: Predict, look: Look) -> list["Verdict"]:
     """The verdict of each file, one after another, with its page where those are wanted."""
     from tqdm import tqdm
 
@@ -71,7 +85,7 @@ def judge(files: Sequence[str], model: "Model", settings: Predict) -> list["Verd
                 bar.n = number + share
                 bar.refresh()
 
-            found.append(verdict.of_file(file, model, settings, tell, pages is not None))
+            found.append(verdict.of_file(file, model, settings, tell, pages is not None, look))
             if pages:
                 pages.add(found[-1], partial(tell, what="drawing"))
     if pages:

@@ -9,7 +9,6 @@ the checkpoint says. Nothing is written but crops, into a folder that is removed
 """
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,12 +26,12 @@ import judging
 import manifest
 import scores
 from batches import Batch
-from faces.cache import Found, find_faces
-from faces.clips import FoundClip, recipe_of_frames, search_clip
+from faces.apart import Look, NotSeen, Wanted, here
+from faces.cache import Found
+from faces.clips import FoundClip
 from faces.crop import network_crop
-from faces.detector import shared_detector
 from faces.image import UnreadableImage, encode_image, read_image
-from faces.media import FILM, Media, describe
+from faces.media import FILM, Media
 from faces.video import UnreadableVideo
 from failures import UNREADABLE
 from flags import Config, Face, Predict
@@ -40,7 +39,7 @@ from judging import Caution, Limits, Person, ScoredFace, Searched, Suspicious, V
 from networks import Detector
 from splits import UNSAFE, UNSAFE_NOTE
 from thresholds import Thresholds
-from utils import UserError, cores, pick_device, sha256_file
+from utils import UserError, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]
 """Told how far a file is, 0..1, and what is being done."""
@@ -58,10 +57,6 @@ THUMBNAIL = 160
 """Pixels of the small pictures of faces."""
 
 NOT_CHECKED = "not checked whether the face is unlike those that the network knows: {}"
-
-
-class TooLong(Exception):
-    """A file took longer than `time_limit`."""
 
 
 # ---------------------------------------------------------------------------------- model
@@ -112,8 +107,16 @@ def find_checkpoint(given: str = "") -> Path:
     )
 
 
-def load_model(file: Path | str, device: str = "auto", batch_size: int = 32) -> Model:
-    """Read a checkpoint and all that it says of its scores. Raises UserError."""
+def load_model(
+    file: Path | str,
+    device: str = "auto",
+    batch_size: int = 32,
+    soon: Callable[[Config, torch.device], object] = lambda config, device: None,
+) -> Model:
+    """Read a checkpoint and all that it says of its scores. Raises UserError.
+
+    soon: called when it is known how pictures are read, before the network is built.
+    """
     file, where = Path(file), pick_device(device)
     state = checkpoint.load(file)
     limits, crop, size = state["thresholds"], state["crop"], state["input"]
@@ -131,6 +134,7 @@ def load_model(file: Path | str, device: str = "auto", batch_size: int = 32) -> 
         "input_size": {"height": size["height"], "width": size["width"]},
         "model": {"in_channels": size["channels"]},
     })  # fmt: skip
+    soon(config, where)
     network = checkpoint.network_of(state)
     layout = scores.layout(config.channels_last)
     network = network.to(device=where, memory_format=layout)  # type: ignore[call-overload]
@@ -158,32 +162,39 @@ def of_file(
     settings: Predict,
     progress: Progress | None = None,
     pictures: bool = False,
+    look: Look = here,
 ) -> Verdict:
     """The verdict of one photo or film; whatever is wrong with the file is its state.
 
     pictures: keep a small picture of each face, and with `settings.cam` the most suspicious ones
-    as the network saw them.
+    as the network saw them. look: how it is searched for faces, in this process or another.
     """
     path, begun = str(path), time.monotonic()
     tell = progress or (lambda share, what: None)
     tell(0.0, "opening")
+
+    def between(done: int, of: int) -> None:
+        tell(0.9 * done / max(1, of), f"frame {done} of {of}")
+
     try:
-        media = describe(path)
+        with look(wanted(path, model.config, model.device, settings), between) as seen:
+            if seen.found.failure:
+                return _unreadable(path, seen.found.failure, begun, seen.media)
+            result = _judged(path, seen.media, seen.found, model, settings, tell, pictures)
+    except NotSeen as error:
+        return _unreadable(path, str(error), begun, error.media)
     except (UnreadableImage, UnreadableVideo) as error:
         return _unreadable(path, str(error), begun)
     except OSError as error:
         return _unreadable(path, error.strerror or str(error), begun)
-    with tempfile.TemporaryDirectory(prefix="verdict-") as home:
-        try:
-            found = _search(path, media, model, settings, Path(home), begun, tell)
-        except TooLong:
-            reason = f"took longer than time_limit, {settings.time_limit:g} s"
-            return _unreadable(path, reason, begun, media)
-        if found.failure:
-            return _unreadable(path, found.failure, begun, media)
-        result = _judged(path, media, found, model, settings, tell, pictures)
     tell(1.0, "done")
     return replace(result, sha256=sha256_file(path), took=time.monotonic() - begun)
+
+
+def wanted(path: Path | str, config: Config, device: torch.device, settings: Predict) -> Wanted:
+    """How a checkpoint wants a file to be searched."""
+    face = config.face.model_copy(update={"select": settings.persons})
+    return Wanted(str(path), face, settings.frames, str(device), settings.time_limit)
 
 
 def _unreadable(path: str, reason: str, begun: float, media: Media | None = None) -> Verdict:
@@ -192,46 +203,6 @@ def _unreadable(path: str, reason: str, begun: float, media: Media | None = None
         sha256 = sha256_file(path) if Path(path).is_file() else ""
     took = time.monotonic() - begun
     return Verdict(path, judging.UNREADABLE, reason, media=media, sha256=sha256, took=took)
-
-
-def _search(
-    path: str,
-    media: Media,
-    model: Model,
-    settings: Predict,
-    home: Path,
-    begun: float,
-    tell: Progress,
-) -> Found | FoundClip:
-    """The faces of a photo or film, stored in `home` as prepare.py stores them."""
-    face = model.config.face.model_copy(update={"select": settings.persons})
-    film = media.kind == FILM
-    recipe = recipe_of_frames(face, settings.frames) if film else face
-    detect = shared_detector(recipe.model_dump_json(), str(model.device))
-
-    def between(done: int, wanted: int) -> None:
-        tell(0.9 * done / max(1, wanted), f"frame {done} of {wanted}")
-        if time.monotonic() - begun > settings.time_limit:
-            raise TooLong
-
-    with _one_thread():
-        if film:
-            threads = cores() if face.detector == "mtcnn" and model.device.type == "cpu" else 1
-            return search_clip(
-                path, detect, face, settings.frames, home, between, threads, lasting=False
-            )
-        return find_faces([path], face, home, model.device, progress=False, detect=detect)[path]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread a frame: MTCNN's pieces of work are so small that more would only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _judged(
