@@ -194,7 +194,7 @@ def test_the_most_suspicious_person_decides_where_enough_was_seen(persons, state
 
 
 def test_limits_that_cross_leave_a_band_between_them():
-    from metrics import Thresholds
+    from thresholds import Thresholds
 
     limits = Limits.of(Thresholds(0.5, t_low=0.9, t_high=0.1, data="made"))
     states = [limits.state(score) for score in (0.05, 0.1, 0.5, 0.9, 0.95)]
