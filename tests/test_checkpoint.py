@@ -28,8 +28,8 @@ from checkpoint import (
 )
 from flags import Config, Data, Face, InputSize, Model
 from manifest import FAKE, REAL
-from metrics import NO_THRESHOLDS, Thresholds
 from networks import build
+from thresholds import NO_THRESHOLDS, Thresholds
 from utils import UserError, sha256_text
 
 CONFIG = Config(

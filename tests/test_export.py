@@ -16,9 +16,9 @@ import export
 import networks
 import test as test_command
 from flags import Config, Data, InputSize, Model
-from metrics import NO_THRESHOLDS, Thresholds
 from networks import Detector, build
 from scores import fake_score
+from thresholds import NO_THRESHOLDS, Thresholds
 from utils import UserError, sha256_file
 
 SIDE = 64

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from faces import roundtrip
 from faces.image import UnreadableImage, write_image
 from flags import Perturb
-from metrics import NO_THRESHOLDS, Thresholds
 from report import robustness
 from report.robustness import Perturbed
 from settings import load
 from testing import perturb
+from thresholds import NO_THRESHOLDS, Thresholds
 from utils import UserError
 
 KINDS = sorted(perturb.KINDS)
