@@ -74,8 +74,9 @@ def table_of(
     columns = {"row": "Row", "changes": "Changes", "auc": NAMES["auc"][0]}
     columns |= {"difference": f"Less that of {first.replace('_', ' ')}"}
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
+    epochs = f"{config.num_epochs} epoch{'s' if config.num_epochs > 1 else ''}"
     notes = [
-        f"Seed {config.seed}, {config.num_epochs} epochs. Differences: paired bootstrap over the "
+        f"Seed {config.seed}, {epochs}. Differences: paired bootstrap over the "
         "same faces; they are those of one training each, and another seed would move every row.",
     ]
     return Table(columns, rows, f"One change at a time, tested on {source}, not trained on", notes)
