@@ -7,7 +7,8 @@
 row changes nothing. Each row is leave_one_out.py's own runs, with the same seed and rows, in a
 folder of its name within `prefix`; ablation.csv, .tex and .html there hold one table: each row's
 numbers on each source that was left out, and by how much they differ from the first row's, with
-paired intervals. The same command goes on where it was stopped.
+paired intervals; rows that `rows` does not ask for are not in it. The same command goes on where it
+was stopped.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from processes import Processes
 from report import ablated, card
 from report.cross import folder_names
 from report.result import Result
-from settings import changed, parse, read_yaml
+from settings import changed, flat, parse, read_yaml
 from utils import UserError
 
 
@@ -40,18 +41,16 @@ def ablation(config: Ablation, processes: Processes) -> int:
     about = {folder: text for folder, (_, text) in rows.items()}
     worst = 0
     results: dict[str, dict[str, Result]] = {}
+    failed: dict[str, leave_one_out.Failed] = {}
     for number, (folder, own) in enumerate(configs.items(), 1):
         if processes.first:
             print(f"\n[+] Row {number} of {len(rows)}: {folder}: {about[folder]}", flush=True)
-        status, found = leave_one_out.leave_one_out(own, processes)
+        status, results[folder], failed[folder] = leave_one_out.leave_one_out(own, processes)
         if status not in (0, leave_one_out.SOME_FAILED):
             return status  # stopped by a signal
         worst = max(worst, status)
-        results |= {folder: found} if found else {}
-        if not results:
-            return worst  # without the first row there is nothing to compare with
         if processes.first:
-            text, tables = ablated.write(Path(config.prefix), about, results, config)
+            text, tables = ablated.write(Path(config.prefix), about, results, failed, config)
     if processes.first:
         print("\n" + text)
         card.write(config.card, tables)
@@ -63,14 +62,14 @@ def chosen(config: Ablation) -> dict[str, tuple[Ablation, str]]:
 
     Raises UserError for a file that holds no such rows, and for settings that none has.
     """
-    rows = read_yaml(config.changes)
+    rows = {str(name): values for name, values in read_yaml(config.changes).items()}
     wrong = [name for name, values in rows.items() if not isinstance(values, dict)]
     if wrong or not rows:
         raise UserError(
-            f"{config.changes}: {', '.join(map(str, wrong)) or 'no rows'}: expected lines as "
+            f"{config.changes}: {', '.join(wrong) or 'no rows'}: expected lines as "
             "`no EMA: {model.ema: 0}`, the first with {}"
         )
-    first, *others = map(str, rows)
+    first, *others = rows
     if rows[first]:
         raise UserError(f"{config.changes}: the first row, {first}, changes nothing: give it {{}}")
     if unknown := [name for name in config.rows if name not in rows]:
@@ -84,12 +83,15 @@ def chosen(config: Ablation) -> dict[str, tuple[Ablation, str]]:
 
 
 def _row(config: Ablation, changes: dict[str, Any], out: Path, name: str) -> Ablation:
-    own = changes | {"prefix": str(out), "card": []}
-    return changed(config, own, f"{config.changes}: {name}")
+    where = f"{config.changes}: {name}"
+    made = changed(config, changes, where)
+    if changes and made == config:
+        raise UserError(f"{where}: the same as the first row: {_told(changes)}")
+    return changed(made, {"prefix": str(out), "card": []}, where)
 
 
 def _told(changes: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in changes.items()) or "as it is"
+    return ", ".join(f"{key} {value}" for key, value in flat(changes).items()) or "as it is"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from fakes.donors import donors
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from processes import Processes
-from splits import scoped
+from splits import shown
 from utils import UserError, sample_seed
 
 # ---------------------------------------------------------------------------------- faces
@@ -141,7 +141,7 @@ class FaceDataset(Dataset):
         if self.fakes is not None and needs_donors(self.fakes):
             self.donors = donors(
                 self.landmarks,
-                scoped(rows, "identity").tolist(),
+                shown(rows),
                 self.labels == REAL,
                 self._stored,
             )

@@ -41,9 +41,15 @@ def main(argv: list[str]) -> int:
         return leave_one_out(config, processes)[0]
 
 
-def leave_one_out(config: LeaveOneOut, processes: Processes) -> tuple[int, dict[str, Result]]:
-    """All runs one after another, and the table of what is done: the status, and what was found,
-    by the run's folder.
+Failed = dict[str, str]
+"""Folder of a run that could not be trained or tested -> why."""
+
+
+def leave_one_out(
+    config: LeaveOneOut, processes: Processes
+) -> tuple[int, dict[str, Result], Failed]:
+    """All runs one after another, and the table of what is done: the status, what was found, by
+    the run's folder, and what failed.
 
     One that cannot be trained or tested is named in the table, and the others go on; the status
     is 2 then.
@@ -57,7 +63,7 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> tuple[int, dict[
     wanted = names(rows, config.by, config.only)
     folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
     results: dict[str, Result] = {}
-    failed: dict[str, str] = {}
+    failed: Failed = {}
     for number, (name, folder) in enumerate(folders.items(), 1):
         try:
             held = held_out(rows, valid, config.by, name)
@@ -72,14 +78,14 @@ def leave_one_out(config: LeaveOneOut, processes: Processes) -> tuple[int, dict[
                 print(f"{name}: {error}", flush=True)
             continue
         if found is None:
-            return status, {}  # stopped by a signal
+            return status, {}, {}  # stopped by a signal
         results[folder] = found
     if processes.first:
         title = f"{config.network}, leaving one {config.by} out"
         print("\n" + left_out.write(out, config.by, results, failed, title))
         card.write(config.card, [*left_out.across(config.by, results, failed).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
-    return (SOME_FAILED if failed else 0), results
+    return (SOME_FAILED if failed else 0), results, failed
 
 
 def one(

@@ -131,7 +131,7 @@ def donors_of(faces: pd.DataFrame, settings: Fakes) -> dict[str, Donors]:
     if not needs_donors(settings):
         return {}
     landmarks = manifest.table(faces["landmarks"], 10).reshape(-1, 5, 2)
-    persons = splits.scoped(faces, "identity").tolist()
+    persons = splits.shown(faces)
     files = faces["path"].tolist()
 
     def read(row: int) -> np.ndarray:

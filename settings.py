@@ -9,7 +9,7 @@ import difflib
 import io
 import reprlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -124,18 +124,35 @@ def load(schema: type[Schema], file: str = "", overrides: dict[str, Any] | None 
 
 
 def changed(config: Schema, changes: dict[str, Any], where: str) -> Schema:
-    """The configuration with other values of some dotted keys. Raises ConfigError as load() does.
+    """The configuration with other values of some keys, dotted or in groups as in a YAML.
 
-    where: what a mistake is said of.
+    where: what a mistake is said of. Raises ConfigError as load() does.
     """
-    values = config.model_dump()
-    for key, value in changes.items():
-        _put(values, key, value)
+    values, known = config.model_dump(), [key for key, _ in keys(type(config))]
+    problems = []
+    for key, value in flat(changes).items():
+        if key in known:
+            _put(values, key, value)
+        else:
+            problems.append(f"{where}: {key}: unknown key{_shown(value)}; {_nearest(key, known)}")
     try:
-        return type(config).model_validate(values)
+        made = type(config).model_validate(values)
     except ValidationError as error:
-        problems = [_explain(type(config), item, {}, where) for item in error.errors()]
-    raise ConfigError("\n".join(dict.fromkeys(problems)))
+        problems += [_explain(type(config), item, {}, where) for item in error.errors()]
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    return made
+
+
+def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Groups within groups -> dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def parse(schema: type[Schema], argv: Sequence[str], description: str, words: str = "") -> Schema:

@@ -180,7 +180,8 @@ class Trainer:
         self.valid_loader = scores.loader_for(self.valid_set, config, self.device, processes)
         self.optimizer = make_optimizer(network, config)
         self.schedule = Schedule(self.optimizer, config, steps=len(self.order))
-        weights = class_weights(labels_of(self.train_set), config.loss, config.fakes)
+        drawn = self.order.cells, self.order.power
+        weights = class_weights(labels_of(self.train_set), config.loss, config.fakes, *drawn)
         self.step = Step(network, self.optimizer, config, weights, precision, processes, say)
         self.progress = Progress()
         self.left_out = LeftOut(rows, config, processes)

@@ -16,13 +16,17 @@ import multiprocessing
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faces.image import UnreadableImage
+from faces.video import UnreadableVideo
 from flags import Face, Frames
+from utils import UserError, cores
 
 if TYPE_CHECKING:
     from faces.cache import Found
@@ -55,6 +59,14 @@ class Seen:
 Look = Callable[[Wanted, Between], contextlib.AbstractContextManager[Seen]]
 """Raises UnreadableImage, UnreadableVideo or OSError where the file is nothing that can be
 searched, and NotSeen."""
+
+
+READY = "ready"
+START = 120.0
+"""Seconds in which the process has imported what it needs, on the slowest of machines."""
+
+NAMED = (UnreadableImage, UnreadableVideo, OSError, UserError, ImportError)
+"""Errors that say what they are; others of a file's decoding become NotSeen."""
 
 
 class NotSeen(Exception):
@@ -95,7 +107,6 @@ def searched(
     from faces.clips import recipe_of_frames, search_clip
     from faces.detector import shared_detector
     from faces.media import FILM, describe
-    from utils import cores
 
     media = describe(wanted.path)
     opened(media)
@@ -130,6 +141,7 @@ class Apart:
     def __init__(self, work: Callable[..., Any] = searched) -> None:
         self.work = work
         self._process: Any = None
+        self._ready = False
         self._asked: tuple[Wanted | str, str] | None = None
 
     def __enter__(self) -> "Apart":
@@ -140,7 +152,10 @@ class Apart:
 
     def start(self) -> None:
         """Have a process ready; it imports what it needs while this one goes on."""
+        if self._process is not None and not self._process.is_alive():
+            self.close()  # it ended while nothing was asked of it: no file of ours is to blame
         if self._process is None:
+            self._ready = False
             context = multiprocessing.get_context("spawn")
             self._mine, its = context.Pipe()
             # daemon: it ends with this process.
@@ -187,11 +202,20 @@ class Apart:
         assert self._asked
         home = self._asked[1]
         try:
+            self._wait_until_ready()
             yield time.monotonic()
         finally:
             if self._asked:  # no answer came, or nobody wants it
                 self.close()
             shutil.rmtree(home, ignore_errors=True)
+
+    def _wait_until_ready(self) -> None:
+        """Until it has imported what it needs: no file has to answer for that time."""
+        if not self._ready:
+            with contextlib.suppress(EOFError, OSError):
+                self._ready = self._mine.poll(START) and self._mine.recv() == READY
+            if not self._ready:
+                raise UserError("the process that searches for faces does not start: see above")
 
     def _answer(self, begun: float, seconds: float, between: Between) -> tuple["Media", Any]:
         """What was asked for last: what the file is, and what is in it."""
@@ -212,7 +236,9 @@ class Apart:
             else:
                 self._asked = None  # it answered, and waits for the next
                 if kind == "raised":
-                    raise value
+                    if isinstance(value, NAMED):
+                        raise value
+                    raise NotSeen(f"cannot be searched: {value}", media)
                 assert media
                 return media, value
 
@@ -221,6 +247,7 @@ def _serve(connection: Any, work: Callable[..., Any]) -> None:
     """Answer until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to decide
     _get_ready()
+    connection.send(READY)
 
     def opened(media: "Media") -> None:
         connection.send(("opened", media))
@@ -242,7 +269,9 @@ def _serve(connection: Any, work: Callable[..., Any]) -> None:
             else:
                 answer = "found", work(wanted, Path(home), opened, between)
         except Exception as error:
-            answer = "raised", error
+            # What cannot be sent would end this process: its words can.
+            whole = isinstance(error, NAMED)
+            answer = "raised", error if whole else RuntimeError(f"{type(error).__name__}: {error}")
         try:
             connection.send(answer)
         except OSError:
@@ -252,10 +281,14 @@ def _serve(connection: Any, work: Callable[..., Any]) -> None:
 def _get_ready() -> None:
     """Import what a search takes, not looked through for garbage: all of it stays."""
     gc.disable()
+    from tqdm import tqdm
+
     import faces.cache
     import faces.clips
     import faces.media  # noqa: F401
 
+    # Its own lock is for several processes, and lies in the system when this one is killed.
+    tqdm.set_lock(threading.RLock())
     gc.freeze()
     gc.enable()
 

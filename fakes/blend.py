@@ -20,7 +20,7 @@ import numpy as np
 
 from fakes import NoFake
 from fakes.outline import face_points, outline
-from flags import Blend
+from flags import Blend, Blending
 
 CHANGES_REAL = True
 """The real of a pair is not always the stored face: a real must come out of `make` too."""
@@ -93,7 +93,7 @@ def context(image: np.ndarray, box: np.ndarray | None) -> tuple[float, float, fl
 # --------------------------------------------------------------------- source and target
 
 
-def changed(image: np.ndarray, random: np.random.Generator, settings: Blend) -> np.ndarray:
+def changed(image: np.ndarray, random: np.random.Generator, settings: Blending) -> np.ndarray:
     """Other colours, and either shrunk and grown back or sharpened."""
     image = recoloured(image, random, settings)
     if random.random() < settings.sharpen:
@@ -106,7 +106,7 @@ def changed(image: np.ndarray, random: np.random.Generator, settings: Blend) -> 
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def recoloured(image: np.ndarray, random: np.random.Generator, settings: Blend) -> np.ndarray:
+def recoloured(image: np.ndarray, random: np.random.Generator, settings: Blending) -> np.ndarray:
     """Each channel shifted, by chance; then hue and saturation, brightness and contrast.
 
     One look-up of 256 levels a channel where hue and saturation stay: the paper changes them by
@@ -158,7 +158,7 @@ def blend_mask(
     frame: tuple[float, float, float],
     shape: tuple[int, ...],
     random: np.random.Generator,
-    settings: Blend,
+    settings: Blending,
 ) -> np.ndarray:
     """How much of the source each pixel takes, float32 [height, width], 0..1.
 
@@ -186,13 +186,13 @@ def blend_mask(
     return (mask / mask.max()).clip(0, 1)
 
 
-def _odd(random: np.random.Generator, settings: Blend) -> int:
+def _odd(random: np.random.Generator, settings: Blending) -> int:
     low, high = settings.blur
     return int(random.integers(low // 2, (high - 1) // 2, endpoint=True)) * 2 + 1
 
 
 def bent(
-    mask: np.ndarray, scale: float, random: np.random.Generator, settings: Blend
+    mask: np.ndarray, scale: float, random: np.random.Generator, settings: Blending
 ) -> np.ndarray:
     """Elastic deformation (Simard et al. 2003): each pixel moves by smoothed noise.
 

@@ -14,7 +14,7 @@ from pydantic import field_validator, model_validator
 
 from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
-from flags.fakes import Blend, Fakes, Swap, Warp
+from flags.fakes import Blend, Blending, Fakes, Swap, Warp
 from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.serving import Demo
@@ -24,10 +24,10 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Ablation", "Augment", "Balance", "Blend", "Cams", "CelebDf", "Check", "Compare", "Config",
-    "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes", "Files",
-    "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model",
-    "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
+    "Ablation", "Augment", "Balance", "Blend", "Blending", "Cams", "CelebDf", "Check", "Compare",
+    "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes",
+    "Files", "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge",
+    "Model", "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
     "Scheduler", "Sheet", "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 

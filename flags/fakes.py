@@ -58,16 +58,14 @@ class Warp(Section):
         return refuse_if(wrong, self)
 
 
-class Blend(Section):
-    """Self-blended images; the defaults are the paper's (Shiohara & Yamasaki 2022)."""
+class Blending(Section):
+    """How a face is changed and blended in; the defaults are those of self-blended images."""
 
+    ratios: list[Share]
     hull: Literal["random", "face", "brows", "inner", "lower"] = described(
         "random",
         "What is blended: chin to hairline (face) or to the brows, brows to mouth (inner), nose "
         "to chin (lower); random: one of them.",
-    )
-    ratios: list[Share] = described(
-        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0], "One of these is how much is blended in.", min_length=1
     )
     shift: float = described(
         20.0, "Largest shift of each colour channel.", "levels of 255", ge=0, le=255
@@ -85,13 +83,6 @@ class Blend(Section):
     saturation: Share = described(0.0, "Largest change of saturation; the paper's is 0.3 / 255.")
     sharpen: Share = described(0.5, "Chance of sharpening; else it is shrunk and grown back.")
     shrink: list[int] = described([2, 4], "Shrunk to one in so many pixels.", min_length=1)
-    shift_x: Share = described(
-        0.03, "Largest shift of the source sideways, in context crops of two box sides."
-    )
-    shift_y: Share = described(0.015, "The same up and down.")
-    scale: float = described(
-        0.95, "Smallest scale of the source; the largest is one over it.", gt=0, le=1
-    )
     elastic_alpha: float = described(
         50.0, "Strength of the mask's elastic deformation.", "px of a face of 256 px", ge=0
     )
@@ -109,7 +100,7 @@ class Blend(Section):
     )
 
     @model_validator(mode="after")
-    def _ranges(self) -> "Blend":
+    def _ranges(self) -> "Blending":
         wrong, own = [], type(self).__name__.lower()
         bounds = {"canvas": (64, 1024), "blur": (1, 99), "blur_sigma": (1, 200)}
         for name, (least, most) in bounds.items():
@@ -125,7 +116,22 @@ class Blend(Section):
         return refuse_if(wrong, self)
 
 
-class Swap(Blend):
+class Blend(Blending):
+    """Self-blended images; the defaults are the paper's (Shiohara & Yamasaki 2022)."""
+
+    ratios: list[Share] = described(
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0], "One of these is how much is blended in.", min_length=1
+    )
+    shift_x: Share = described(
+        0.03, "Largest shift of the source sideways, in context crops of two box sides."
+    )
+    shift_y: Share = described(0.015, "The same up and down.")
+    scale: float = described(
+        0.95, "Smallest scale of the source; the largest is one over it.", gt=0, le=1
+    )
+
+
+class Swap(Blending):
     """Another person's face, blended in (Face X-ray); the mask and the changes are those of blend,
     whose jitter of place is not needed: two faces never fit to the pixel.
     """

@@ -22,22 +22,24 @@ def write(
     out: Path,
     about: Mapping[str, str],
     results: Mapping[str, Mapping[str, Result]],
+    failed: Mapping[str, Mapping[str, str]],
     config: Ablation,
 ) -> tuple[str, list[Table]]:
     """Write FILES into `out`; returns the console's text and the tables.
 
-    about: folder of a row -> what it changes. results: folder of a row -> of each of its runs.
+    about: folder of a row -> what it changes. results, failed: folder of a row -> of each of its
+    runs, by the source that was left out.
     """
-    first, *_ = results
-    found = [table_of(out, source, about, results, config) for source in results[first]]
+    sources = list(dict.fromkeys(source for runs in results.values() for source in runs))
+    found = [table_of(out, source, about, results, failed, config) for source in sources]
     rows = [
         {"left_out": source, **row}
-        for source, table in zip(results[first], found, strict=True)
+        for source, table in zip(sources, found, strict=True)
         for row in tables.records(table)
     ]
     curves = [
         (row, runs[source].faces.labels, runs[source].faces.scores)
-        for source in list(results[first])[:1]
+        for source in sources[:1]
         for row, runs in results.items()
         if source in runs
     ]
@@ -56,6 +58,7 @@ def table_of(
     source: str,
     about: Mapping[str, str],
     results: Mapping[str, Mapping[str, Result]],
+    failed: Mapping[str, Mapping[str, str]],
     config: Ablation,
 ) -> Table:
     """All rows on one source that was left out."""
@@ -68,7 +71,8 @@ def table_of(
         stored = [
             tables.of(level.stored, key) if level.stored else Value(math.nan) for key in STORED
         ]
-        less = "" if name == first else difference(out, first, name, source, config)
+        alone = name == first or source not in results[first]
+        less = "" if alone else difference(out, first, name, source, config)
         auc = tables.of(level.summary, "auc")
         rows.append((name.replace("_", " "), about[name], auc, less, *stored))
     columns = {"row": "Row", "changes": "Changes", "auc": NAMES["auc"][0]}
@@ -78,6 +82,11 @@ def table_of(
     notes = [
         f"Seed {config.seed}, {epochs}. Differences: paired bootstrap over the "
         "same faces; they are those of one training each, and another seed would move every row.",
+        *(
+            f"{name.replace('_', ' ')} has no row: {reasons[source]}"
+            for name, reasons in failed.items()
+            if source in reasons
+        ),
     ]
     return Table(columns, rows, f"One change at a time, tested on {source}, not trained on", notes)
 

@@ -19,8 +19,7 @@ from flags import Compare
 from metrics import NAMES
 from report import page, plots, tables
 from report.tables import Table, Value
-from settings import read_yaml
-from training.resume import flat
+from settings import flat, read_yaml
 from utils import UserError
 
 COMPARED = (

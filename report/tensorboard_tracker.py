@@ -112,7 +112,8 @@ class TensorBoardTracker:
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, float | str]:
     """The settings that decide what is learned, dotted, as numbers and text."""
-    from training.resume import FREE_TO_CHANGE, flat  # as in description(): timm imports wandb
+    from settings import flat
+    from training.resume import FREE_TO_CHANGE  # as in description(): timm imports wandb
 
     free = tuple(f"{key}." for key in FREE_TO_CHANGE)
     deciding = {k: v for k, v in flat(config).items() if not f"{k}.".startswith(free)}

@@ -29,4 +29,6 @@ def broken(wanted, home, opened, between):
         time.sleep(1000)
     if "wrong" in name:
         raise FileNotFoundError(2, "No such file or directory", wanted.path)
+    if "memory" in name:
+        raise MemoryError("8 GB")
     return [str(os.getpid()), str(home)]

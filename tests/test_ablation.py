@@ -90,8 +90,10 @@ def test_a_row_that_cannot_be_trained_costs_itself_alone(three_sources, capsys):
         "as it is: {}\nfrom nothing: {model.weights: none.pth}\nwide: {model.variant: '16'}\n"
     )
     assert run(only="beta") == 2
-    assert "none.pth" in capsys.readouterr().out
+    assert "from nothing has no row: " in capsys.readouterr().out.split("One change at a time")[-1]
     assert pd.read_csv("log/a/ablation.csv")["row"].tolist() == ["as it is", "wide"]
+    page = Path("log/a/ablation.html").read_text()
+    assert "from nothing has no row: " in page and "none.pth" in page
 
 
 def test_mistakes_are_said_before_anything_is_trained(three_sources):
@@ -101,6 +103,9 @@ def test_mistakes_are_said_before_anything_is_trained(three_sources):
         ("a: {num_epochs: 1}\n", "first row, a, changes nothing"),
         ("a: {}\nb: 3\n", "b: expected lines as"),
         ("", "no rows"),
+        ("a: {}\nb: {tta.flip: True}\n", r"b: tta\.flip: unknown key"),
+        ("a: {}\nb: {3: 3}\n", "b: 3: unknown key"),
+        ("a: {}\nb: {seed: 42}\n", "b: the same as the first row: seed 42"),
     ):
         Path("changes.yaml").write_text(text)
         with pytest.raises(UserError, match=says):
@@ -121,6 +126,15 @@ def test_the_rows_that_are_shipped_are_settings_of_the_release():
     assert changed(first[0], {"prefix": config.prefix}, "") == config
     for own, _ in others:
         assert changed(own, {"prefix": config.prefix}, "") != config
+
+
+def test_a_group_of_settings_keeps_what_it_does_not_name(tmp_path):
+    file = tmp_path / "changes.yaml"
+    file.write_text("1: {}\n2: {augment: {jpeg: 0}}\n")
+    config = load(Ablation, "configs/release.yaml", {"changes": str(file)})
+    (_, _), (own, told) = ablation.chosen(config).values()
+    assert told == "augment.jpeg 0" and own.augment.jpeg == 0
+    assert own.augment == config.augment.model_copy(update={"jpeg": 0.0})
 
 
 def test_forged_rows_that_shall_not_train_still_validate():

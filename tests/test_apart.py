@@ -1,6 +1,9 @@
 """A search in a process of its own: the same faces, and what breaks there costs its file alone."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -108,8 +111,16 @@ def test_what_breaks_costs_its_own_file_and_the_next_has_a_new_process(folder):
                 first = seen.found[0]
         with pytest.raises(FileNotFoundError), apart.look(wanted("wrong")):
             pass
+        full = pytest.raises(NotSeen, match="cannot be searched: MemoryError: 8 GB")
+        with full, apart.look(wanted("memory")):
+            pass
         with apart.look(wanted("fine")) as seen:
             assert seen.found[0] == first  # an error that is named breaks nothing
+        os.kill(int(first), signal.SIGKILL)
+        while apart._process.is_alive():
+            time.sleep(0.01)
+        with apart.look(wanted("fine")) as seen:
+            first = seen.found[0]  # what ended while nothing was asked is no file's fault
     assert list(folder.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(first), 0)
@@ -192,3 +203,14 @@ def test_the_page_goes_on_after_a_file_that_breaks_its_decoder(media, weights, f
         answer = demo.answer(file, model, Demo(), silent, apart)
         assert WORDS["unreadable"] not in answer and "Wrong" not in answer
         assert "pixels" in demo.refusal(file, Demo(largest=0.01), apart)
+
+
+def test_the_command_says_nothing_but_its_verdict(media, weights):
+    """No process and no lock is left to be complained of at the end."""
+    words = ["predict.py", str(media / "photo.png"), "--checkpoint", str(weights), "--device=cpu"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=Path(predict.__file__).parent, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Verdict" in done.stdout
+    assert done.stderr == ""

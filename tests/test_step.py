@@ -94,6 +94,12 @@ def test_balanced_weights_make_classes_count_alike(reals, fakes, made):
 def test_no_weights_are_none_and_a_fake_may_count_more():
     labels = np.array([0, 1, 1])
     assert class_weights(labels, Loss(), Fakes()) is None
+    # Drawn otherwise than they are: both classes equally often leave nothing to weigh.
+    some, cells = np.array([0] * 90 + [1] * 10), np.array([0] * 90 + [1] * 10)
+    even = class_weights(some, Loss(weights="balanced"), Fakes(), np.tile(cells, 3), 0.0)
+    assert even.tolist() == pytest.approx([1, 1])
+    root = class_weights(some, Loss(weights="balanced"), Fakes(), cells, 0.5)
+    assert (root[1] / root[0]).item() == pytest.approx(3)
     assert class_weights(labels, Loss(fake_weight=3), Fakes()).tolist() == [1, 3]
 
 

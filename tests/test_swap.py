@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 import dataset
 import prepare
+import splits
 from faces.image import UnreadableImage, write_image
 from fakes import Donor, NoFake, changes_reals, make_pair, needs_donors
 from fakes.donors import donors, upright
@@ -231,6 +232,19 @@ def test_recipes_say_what_they_need():
         make_pair(NOISE, BOX, POINTS, generator(seed), taken)[0] is NOISE for seed in range(150)
     ]
     assert 0.7 < np.mean(untouched) < 0.95  # all warps, and half of the blends
+
+
+def test_a_face_is_never_pasted_from_the_same_clip_where_nobody_is_named():
+    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "source": "s"})
+    assert len(set(splits.shown(frame))) == 6
+    clips = frame.assign(video=["a", "a", "b", "b", "", ""], identity="")
+    names = splits.shown(clips)
+    assert names[0] == names[1] != names[2] == names[3] and len(set(names)) == 4
+    named = splits.shown(clips.assign(identity=["x", "y", "x", "", "", "z"]))
+    assert named[0] == named[2] != named[1] and named[3] == names[3]
+    everywhere = np.stack([POINTS] * 4)
+    drawn = donors(everywhere, ["a", "a", "b", "b"], np.ones(4, bool), lambda row: NOISE)
+    assert {drawn.of(0)(generator(seed)).row for seed in range(30)} == {2, 3}
 
 
 def test_fakes_for_validation_paste_nobody_of_the_test():

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from batches import shares
 from flags import Fakes, Loss
 from metrics import FAKE, REAL
 from utils import sample_seed
@@ -37,17 +38,28 @@ def training_loss(
     return losses.mean()
 
 
-def class_weights(labels: np.ndarray, settings: Loss, fakes: Fakes) -> torch.Tensor | None:
+def class_weights(
+    labels: np.ndarray,
+    settings: Loss,
+    fakes: Fakes,
+    cells: np.ndarray | None = None,
+    power: float = 1.0,
+) -> torch.Tensor | None:
     """How much a real and a fake count, [2]; None where they count alike.
 
     labels: of the training rows. A real of them becomes a fake with `fakes.probability` while
-    training, or with `fakes.pairs` comes with one; balanced weights count what the network will
-    see.
+    training, or with `fakes.pairs` comes with one. cells: of the rows, once or several times over,
+    where `data.balance` draws them otherwise than they are. Balanced weights count what the
+    network will see.
     """
     weights = np.ones(2)
     if settings.weights == "balanced":
-        reals = float((labels == REAL).sum())
-        seen = np.array([reals, len(labels) - reals])
+        drawn = np.ones(len(labels))
+        if cells is not None and len(labels):
+            own = np.unique(cells[: len(labels)], return_inverse=True)[1]
+            drawn = (shares(own, power) / np.bincount(own))[own]
+        reals = float(drawn[labels == REAL].sum())
+        seen = np.array([reals, drawn.sum() - reals])
         if fakes.paired:
             seen[FAKE] += reals
         elif fakes.type != "none":

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 import checkpoint
 from flags import Config
 from processes import Processes
-from settings import load
+from settings import flat, load
 from training.optimizer import BY_BATCH, Schedule
 from training.step import Step
 from utils import UserError
@@ -135,16 +135,6 @@ def refuse_other(config: Config, other: dict[str, Any], what: str) -> None:
             f"{what} with other settings:\n  " + "\n  ".join(changed) + "\nchoose another --prefix "
             "for these settings, or go back to those to continue it"
         )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = value
-    return result
 
 
 def badness(metric: str, value: float) -> float:
