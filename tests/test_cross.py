@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics import NO_THRESHOLDS
 from report import cross, levels
 from report.result import Result
+from thresholds import NO_THRESHOLDS
 
 
 def result(n: int, labels=(0, 1), video: bool = False, seed: int = 0) -> Result:
