@@ -125,12 +125,13 @@ def test_the_whole_square_changes_and_turns_with_the_face():
 def test_the_way_back_shifts_nothing(face, aside, unit, seed):
     x, y, side, degrees = face
     chosen = Warp(align=True, size_unit=unit, scale_min=0.4)
-    # A round spot stays where it was, however blurred: its middle is known to 1/100 px.
+    # A round spot stays where it was, however blurred; its middle is known to a tenth of a pixel,
+    # since its levels are rounded, and a wrong corner or middle would move it by half of one.
     across, down = np.arange(256) - x - aside[0], np.arange(256) - y - aside[1]
     spot = 250 * np.exp(-(down[:, None] ** 2 + across**2) / (2 * 6**2))
     image = np.repeat(np.round(spot).astype(np.uint8)[..., None], 3, axis=2)
     fake = aligned(image, place(MEAN_FACE, (x, y), side, degrees), chosen, seed)
-    assert np.abs(middle_of(fake) - middle_of(image)).max() < 0.05
+    assert np.abs(middle_of(fake) - middle_of(image)).max() < 0.1
 
 
 def middle_of(image: np.ndarray) -> np.ndarray:
