@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import gc
 import hashlib
 import io
@@ -114,6 +115,13 @@ def write_atomic(path: Path | str, content: str | bytes, lasting: bool = True) -
     """Write text (UTF-8) or bytes so that `path` holds either the old or the whole new content."""
     with atomic_path(path, lasting) as beside:
         beside.write_bytes(_encoded(content) if isinstance(content, str) else content)
+
+
+def no_room(error: OSError) -> str:
+    """What is wrong with a disk on which nothing more can be written; empty: it is not that."""
+    if error.errno == errno.EROFS:
+        return "is read-only now"
+    return "is full: make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
 
 
 def csv_text(table: Any) -> str:

@@ -9,6 +9,7 @@ the checkpoint says. Nothing is written but crops, into a folder that is removed
 """
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from judging import Caution, Limits, Person, ScoredFace, Searched, Suspicious, V
 from networks import Detector
 from splits import UNSAFE, UNSAFE_NOTE
 from thresholds import Thresholds
-from utils import UserError, pick_device, sha256_file
+from utils import UserError, no_room, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]
 """Told how far a file is, 0..1, and what is being done."""
@@ -166,6 +167,8 @@ def of_file(
 ) -> Verdict:
     """The verdict of one photo or film; whatever is wrong with the file is its state.
 
+    Raises UserError where the disk for temporary files has no room.
+
     pictures: keep a small picture of each face, and with `settings.cam` the most suspicious ones
     as the network saw them. look: how it is searched for faces, in this process or another.
     """
@@ -176,17 +179,23 @@ def of_file(
     def between(done: int, of: int) -> None:
         tell(0.9 * done / max(1, of), f"frame {done} of {of}")
 
-    try:
-        with look(wanted(path, model.config, model.device, settings), between) as seen:
-            if seen.found.failure:
-                return _unreadable(path, seen.found.failure, begun, seen.media)
-            result = _judged(path, seen.media, seen.found, model, settings, tell, pictures)
-    except NotSeen as error:
-        return _unreadable(path, str(error), begun, error.media)
-    except (UnreadableImage, UnreadableVideo) as error:
-        return _unreadable(path, str(error), begun)
-    except OSError as error:
-        return _unreadable(path, error.strerror or str(error), begun)
+    with contextlib.ExitStack() as searching:
+        try:
+            seen = searching.enter_context(
+                look(wanted(path, model.config, model.device, settings), between)
+            )
+        except NotSeen as error:
+            return _unreadable(path, str(error), begun, error.media)
+        except (UnreadableImage, UnreadableVideo) as error:
+            return _unreadable(path, str(error), begun)
+        except OSError as error:
+            if wrong := no_room(error):  # where the crops go: the file is not to blame
+                home = f"{tempfile.gettempdir()}, where faces lie while they are judged,"
+                raise UserError(f"the disk of {home} {wrong}, or name another in TMPDIR") from None
+            return _unreadable(path, error.strerror or str(error), begun)
+        if seen.found.failure:
+            return _unreadable(path, seen.found.failure, begun, seen.media)
+        result = _judged(path, seen.media, seen.found, model, settings, tell, pictures)
     tell(1.0, "done")
     return replace(result, sha256=sha256_file(path), took=time.monotonic() - begun)
 

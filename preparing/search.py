@@ -6,7 +6,6 @@ what no other clip would survive ends a run: Ctrl-C, a full disk, no memory left
 disk, so that the next run finishes the rest.
 """
 
-import errno
 import logging
 import sys
 import time
@@ -23,16 +22,13 @@ from faces.cache import Found, known_picture, recipe_key, search_picture
 from faces.clips import FoundClip, known_clip, recipe_of_frames, search_clip
 from faces.detector import Detector, shared_detector
 from flags import Face, Prepare
-from utils import UserError, cores, pick_device
+from utils import UserError, cores, no_room, pick_device
 
 TOGETHER = 16
 """Photos that are one task; a clip is one alone."""
 
 FEW = 2
 """So few tasks of photos are done in this process."""
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a disk on which nothing more can be written."""
 
 LATE = 5.0
 """Seconds between two looks at the clock for tasks that hang."""
@@ -228,9 +224,8 @@ def stop_if_nothing_else_works(error: BaseException) -> None:
     """Raise UserError for an error that the next medium would meet as well."""
     if isinstance(error, UserError):
         raise error
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        what = "is read-only now" if error.errno == errno.EROFS else "is full: make room"
-        raise UserError(f"the disk {what}; what was found so far stays, go on then") from error
+    if isinstance(error, OSError) and (wrong := no_room(error)):
+        raise UserError(f"the disk {wrong}; what was found so far stays, go on then") from error
     if isinstance(error, MemoryError):
         raise UserError("no memory is left: go on with fewer --workers") from error
 

@@ -3,6 +3,7 @@
 A file of its own: the process that calls these is started anew and imports it by its name.
 """
 
+import errno
 import os
 import signal
 import time
@@ -27,6 +28,8 @@ def broken(wanted, home, opened, between):
         os._exit(3)
     if "hang" in name:
         time.sleep(1000)
+    if "full" in name:
+        raise OSError(errno.ENOSPC, "No space left on device")
     if "wrong" in name:
         raise FileNotFoundError(2, "No such file or directory", wanted.path)
     if "memory" in name:

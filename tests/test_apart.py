@@ -20,6 +20,7 @@ from flags import Demo, Face, Frames
 from report.verdict_text import WORDS
 from tests.broken_decoders import MEDIA, broken
 from tests.judges import face_of, write_checkpoint, write_film
+from utils import UserError
 
 LONG = 300.0
 
@@ -186,6 +187,15 @@ def test_predict_names_what_breaks_its_decoder_and_goes_on(
     assert predict.main(argv) == predict.NOTHING_ANALYSED
     said = capsys.readouterr().out
     assert said.count("ended by SIGSEGV") == 2
+    assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_is_no_fault_of_the_file(media, weights, folder, monkeypatch):
+    monkeypatch.setattr(predict, "Apart", lambda: Apart(broken))
+    file = media / "full.mp4"
+    file.write_text("")
+    with pytest.raises(UserError, match=f"{folder}.* is full: make room"):
+        predict.main([str(file), "--checkpoint", str(weights), "--device", "cpu"])
     assert list(folder.iterdir()) == []
 
 
