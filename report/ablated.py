@@ -8,7 +8,7 @@ import utils
 from flags import Ablation
 from metrics import NAMES
 from report import compare, page, plots, tables
-from report.cross import CrossPage
+from report.cross import CrossPage, Link
 from report.result import Result
 from report.tables import Table, Value
 
@@ -38,13 +38,14 @@ def write(
         for row in tables.records(table)
     ]
     curves = [
-        (row, runs[source].faces.labels, runs[source].faces.scores)
+        (spoken(row), runs[source].faces.labels, runs[source].faces.scores)
         for source in sources[:1]
         for row, runs in results.items()
         if source in runs
     ]
     title = f"{config.network}, one change at a time"
-    shown = CrossPage(title, dict(about), found, plots.rocs(curves), report="leave_one_out.html")
+    links = [Link(spoken(row), f"{row}/leave_one_out.html", what) for row, what in about.items()]
+    shown = CrossPage(title, "Rows", links, found, plots.rocs(curves))
     csv, tex, html = (out / name for name in FILES)
     utils.write_atomic(csv, tables.csv(rows))
     utils.write_atomic(tex, "\n".join(map(tables.latex, found)))
@@ -74,21 +75,27 @@ def table_of(
         alone = name == first or source not in results[first]
         less = "" if alone else difference(out, first, name, source, config)
         auc = tables.of(level.summary, "auc")
-        rows.append((name.replace("_", " "), about[name], auc, less, *stored))
-    columns = {"row": "Row", "changes": "Changes", "auc": NAMES["auc"][0]}
-    columns |= {"difference": f"Less that of {first.replace('_', ' ')}"}
+        rows.append((spoken(name), auc, less, *stored, about[name]))
+    columns = {"row": "Row", "auc": NAMES["auc"][0]}
+    columns |= {"difference": f"Less that of {spoken(first)}"}
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
+    columns |= {"changes": "Changes"}
     epochs = f"{config.num_epochs} epoch{'s' if config.num_epochs > 1 else ''}"
     notes = [
         f"Seed {config.seed}, {epochs}. Differences: paired bootstrap over the "
         "same faces; they are those of one training each, and another seed would move every row.",
         *(
-            f"{name.replace('_', ' ')} has no row: {reasons[source]}"
+            f"{spoken(name)} has no row: {reasons[source]}"
             for name, reasons in failed.items()
             if source in reasons
         ),
     ]
     return Table(columns, rows, f"One change at a time, tested on {source}, not trained on", notes)
+
+
+def spoken(folder: str) -> str:
+    """What a row is called, of the name of its folder."""
+    return folder.replace("_", " ")
 
 
 def difference(out: Path, first: str, other: str, source: str, config: Ablation) -> Value:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import utils
 from report import page, plots, tables
@@ -20,17 +21,24 @@ TAKEN = ("cam", "cam_path", "mistakes", "tensorboard")
 """Folders of a test that no collection may be called by."""
 
 
+class Link(NamedTuple):
+    """A page below this one: what its tables and curves call it, where it lies, what it is of."""
+
+    name: str
+    page: str
+    about: str
+
+
 @dataclass(frozen=True)
 class CrossPage:
-    """What cross.html shows. links: collection -> its manifest; its page is in its folder."""
+    """What cross.html.jinja shows. parts: what the links are, as a heading."""
 
     title: str
-    links: Mapping[str, str]
+    parts: str
+    links: Sequence[Link]
     tables: Sequence[Table]
     roc: str
     limits: str = page.LIMITS
-    report: str = "report.html"
-    """Each collection's page, in its folder."""
 
 
 def folder_names(manifests: Sequence[str]) -> list[str]:
@@ -72,7 +80,8 @@ def write(out: Path, results: Mapping[str, Result], data: Mapping[str, str], tit
     utils.write_atomic(out / "cross.csv", tables.csv(rows))
     utils.write_atomic(out / "cross.tex", "\n".join(map(tables.latex, found.values())))
     named = [(name, r.faces.labels, r.faces.scores) for name, r in results.items()]
-    shown = CrossPage(title, data, [*found.values()], plots.rocs(named))
+    links = [Link(name, f"{name}/report.html", file) for name, file in data.items()]
+    shown = CrossPage(title, "Collections", links, [*found.values()], plots.rocs(named))
     page.write(out / "cross.html", "cross.html.jinja", shown)
     return "\n\n".join(map(tables.console, found.values()))
 

@@ -8,7 +8,7 @@ import numpy as np
 import utils
 from metrics import NAMES
 from report import page, plots, tables
-from report.cross import CrossPage
+from report.cross import CrossPage, Link
 from report.levels import Level
 from report.result import Result
 from report.tables import Table, Value
@@ -37,8 +37,10 @@ def write(
         for row in tables.records(table)
     ]
     named = [(name, r.faces.labels, r.faces.scores) for name, r in results.items()]
-    links = dict.fromkeys(results, f"trained without this {by}")
-    shown = CrossPage(title, links, [*found.values()], plots.rocs(named), report="test/report.html")
+    links = [
+        Link(name, f"{name}/test/report.html", f"trained without this {by}") for name in results
+    ]
+    shown = CrossPage(title, "Left out", links, [*found.values()], plots.rocs(named))
     csv, tex, html = (out / name for name in FILES)
     utils.write_atomic(csv, tables.csv(rows))
     utils.write_atomic(tex, "\n".join(map(tables.latex, found.values())))

@@ -52,6 +52,15 @@ class Table:
     title: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
 
+    @property
+    def words(self) -> set[int]:
+        """Places of the columns that hold words, which are read from the left; the first is one."""
+        return {
+            i
+            for i in range(len(self.columns))
+            if i == 0 or {type(row[i]) for row in self.rows} == {str}
+        }
+
 
 def of(summary: Summary, key: str) -> Value:
     """One metric of a set with its interval."""
@@ -86,11 +95,11 @@ def console(table: Table) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     text = []
     for line in lines:
-        first, *others = (
-            cell.rjust(width) if i else cell.ljust(width)
+        cells = (
+            cell.ljust(width) if i in table.words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        text.append(" " + "  ".join([first, *others]).rstrip())
+        text.append(" " + "  ".join(cells).rstrip())
     return "\n".join([*head, *text, *notes])
 
 
@@ -98,7 +107,7 @@ def markdown(table: Table) -> str:
     """A table of GitHub's Markdown with its title in bold and its notes below."""
     lines = [[_marked(name) for name in table.columns.values()]]
     lines += [[_marked(plain(cell)) for cell in row] for row in table.rows]
-    lines.insert(1, ["---", *("---:" for _ in list(table.columns)[1:])])
+    lines.insert(1, ["---" if i in table.words else "---:" for i in range(len(table.columns))])
     text = ["| " + " | ".join(line) + " |" for line in lines] if table.rows else []
     title = [f"**{_marked(table.title)}**", ""] if table.title else []
     notes = ["", *(_marked(note) for note in table.notes)] if table.notes else []
@@ -131,7 +140,8 @@ def csv(rows: list[dict[str, str | int | float]]) -> str:
 
 def latex(table: Table) -> str:
     """A tabular for `\\input`, that asks for no package; names are escaped."""
-    lines = [f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", "\\hline"]
+    sides = "".join("l" if i in table.words else "r" for i in range(len(table.columns)))
+    lines = [f"\\begin{{tabular}}{{{sides}}}", "\\hline"]
     lines += [_latex_row(list(table.columns.values())), "\\hline"]
     lines += [_latex_row(row) for row in table.rows]
     return "\n".join([*lines, "\\hline", "\\end{tabular}", ""])
