@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 import curves
 import intervals
@@ -103,22 +105,48 @@ def read_scores(path: Path | str) -> pd.DataFrame:
     return frame.assign(label=label.astype(int), score=score)
 
 
-def grouping(frame: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """The unit that the bootstrap draws: a person where known, else a video, else a picture.
+UNITS = {
+    "identity": "identity",
+    "video": "video",
+    "near_duplicate_group": "near-duplicate group",
+    "path": "picture",
+}
+"""Columns that say what a row is of, the widest first -> the unit in words."""
 
-    A fake and its original are one draw. Returns integer codes, one a row, and the unit's name.
+
+def grouping(frame: pd.DataFrame) -> tuple[np.ndarray, str]:
+    """What the bootstrap draws: each row's person where known, else its clip, else its picture.
+
+    Rows that share any of these are one draw, as are a fake and its original; links chain. Returns
+    integer codes, one a row, and the units' name: `identity`, or `identity, else video, else
+    picture` of a table in which not all persons are known.
     """
-    for column in ("identity", "video"):
-        if column in frame and (frame[column].astype(str) != "").all():
-            source = frame["source"].astype(str) if "source" in frame else ""
-            name = _origin(frame, "video") if column == "video" else frame[column].astype(str)
-            return pd.factorize(source + "\x1f" + name)[0], column
-    return pd.factorize(_origin(frame, "path"))[0], "picture"
+    rows = len(frame)
+    starts, ends, nodes = [], [], rows
+    unit = np.full(rows, "", dtype=object)
+    for column, word in UNITS.items():
+        names = _origin(frame, column)
+        known = np.flatnonzero((names != "").to_numpy())
+        codes, unique = pd.factorize(names.iloc[known])
+        starts.append(known)
+        ends.append(nodes + codes)
+        nodes += len(unique)
+        unit[known] = np.where(unit[known] == "", word, unit[known])
+    start, end = np.concatenate(starts), np.concatenate(ends)
+    graph = coo_array((np.ones(len(start), bool), (start, end)), shape=(nodes, nodes))
+    used = [word for word in UNITS.values() if (unit == word).any()]
+    return connected_components(graph, directed=False)[1][:rows], ", else ".join(used)
 
 
 def _origin(frame: pd.DataFrame, column: str) -> pd.Series:
-    own, linked = frame[column].astype(str), frame.get(f"source_{column}")
-    return own if linked is None else linked.astype(str).where(linked != "", own)
+    """Names in a column, of a fake those of its original; persons and clips within their source."""
+    own = frame[column].astype(str) if column in frame else pd.Series("", index=frame.index)
+    linked = frame.get(f"source_{column}") if column in ("video", "path") else None
+    if linked is not None:
+        own = linked.astype(str).where(linked != "", own)
+    if column in ("identity", "video") and "source" in frame:
+        own = (frame["source"].astype(str) + "\x1f" + own).where(own != "", "")
+    return own
 
 
 # ----------------------------------------------------------------------------------- work

@@ -388,6 +388,9 @@ def test_where_there_are_no_intervals():
     assert np.isnan(reals["auc"]).all() and np.isfinite(reals["loss"]).all()
 
 
+MIXED = "identity, else video"
+
+
 @pytest.mark.parametrize(
     ("columns", "unit", "groups"),
     [
@@ -395,8 +398,12 @@ def test_where_there_are_no_intervals():
         ({"identity": ["p", "p", "q", "q"]}, "identity", 2),
         # The same name in two collections is two people.
         ({"identity": ["p", "p", "p", "q"], "source": ["a", "a", "b", "b"]}, "identity", 3),
-        ({"identity": ["p", "", "q", "q"], "video": ["v", "v", "v", "w"]}, "video", 2),
-        ({"identity": ["p", "", "q", "q"], "video": ["v", "", "v", "w"]}, "picture", 4),
+        # A clip of one who is known is that person's, whole.
+        ({"identity": ["p", "", "q", "q"], "video": ["v", "v", "w", "w"]}, MIXED, 2),
+        ({"identity": ["p", "", "q", "q"], "video": ["v", "x", "w", "w"]}, MIXED, 3),
+        # One photograph more does not make pictures of a clip's frames.
+        ({"identity": "", "video": ["v", "v", "v", ""]}, "video, else picture", 2),
+        ({"near_duplicate_group": ["g", "g", "", ""]}, "near-duplicate group, else picture", 3),
         ({"source_path": ["", "0.png", "", "2.png"]}, "picture", 2),
         ({"source_path": ["", "far.png", "far.png", ""]}, "picture", 3),
         # A clip and the fake that was made of it are one draw too.
