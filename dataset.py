@@ -1,6 +1,7 @@
 """Manifest rows -> samples: uint8 faces with their fakes and augmentation."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from fakes import NoFake, changes_reals, make_pair, needs_donors
 from fakes.donors import donors
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
+from metrics import grouping
 from processes import Processes
-from splits import shown
 from utils import UserError, sample_seed
 
 # ---------------------------------------------------------------------------------- faces
@@ -141,9 +142,11 @@ class FaceDataset(Dataset):
         if self.fakes is not None and needs_donors(self.fakes):
             self.donors = donors(
                 self.landmarks,
-                shown(rows),
+                grouping(rows)[0],
                 self.labels == REAL,
-                self._stored,
+                # Nothing of this set itself: it would be kept, decoded pictures and all, until
+                # somebody looks for cycles.
+                partial(_stored, read, self.files),
             )
         self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
@@ -171,7 +174,7 @@ class FaceDataset(Dataset):
         return samples if self.pairs else samples[0]
 
     def _stored(self, row: int) -> np.ndarray:
-        return self.read(self.files[row])
+        return _stored(self.read, self.files, row)
 
     def _images(self, row: int, random: np.random.Generator) -> list[tuple[np.ndarray, int]]:
         """What a row shows, with labels: its face, a fake made of it, or with `pairs` both."""
@@ -220,6 +223,10 @@ class FaceDataset(Dataset):
             return self.augment(picture)  # type: ignore[misc]
         finally:
             torch.random.default_generator.set_state(state)
+
+
+def _stored(read: Callable[[str], np.ndarray], files: Sequence[str], row: int) -> np.ndarray:
+    return read(files[row])
 
 
 def _augmentation(settings: Augment) -> Callable[[torch.Tensor], torch.Tensor]:

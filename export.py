@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from networks import Detector
+from networks.backbones import PUBLISHED
 from utils import UserError, atomic_path, sha256_file, without_nan
 
 SUFFIXES = (".onnx", ".safetensors")
@@ -116,7 +117,7 @@ def description(network: Detector, state: dict[str, Any], sha256: str) -> dict[s
     about = {key: json.dumps(without_nan(value), allow_nan=False) for key, value in kept.items()}
     about["checkpoint_sha256"] = sha256
     licence = (getattr(network.backbone, "pretrained_cfg", None) or {}).get("license")
-    if licence and network.weights_from.startswith("ImageNet"):
+    if licence and network.weights_from.startswith(PUBLISHED):
         about["weights_licence"] = f"{licence}, of the weights that training started from"
     return about
 

@@ -109,6 +109,7 @@ UNITS = {
     "identity": "identity",
     "video": "video",
     "near_duplicate_group": "near-duplicate group",
+    "media": "photograph",
     "path": "picture",
 }
 """Columns that say what a row is of, the widest first -> the unit in words."""

@@ -30,6 +30,7 @@ from failures import NO_FAKE, UNREADABLE, Failure, check_share, write_failures
 from fakes import Draw, NoFake, make_pair, needs_donors
 from fakes.donors import Donors, donors
 from flags import Fakes, Prepare, Split
+from metrics import grouping
 from preparing.rows import face_rows
 from preparing.search import search
 from preparing.summary import summary
@@ -131,7 +132,7 @@ def donors_of(faces: pd.DataFrame, settings: Fakes) -> dict[str, Donors]:
     if not needs_donors(settings):
         return {}
     landmarks = manifest.table(faces["landmarks"], 10).reshape(-1, 5, 2)
-    persons = splits.shown(faces)
+    groups, _ = grouping(faces)
     files = faces["path"].tolist()
 
     def read(row: int) -> np.ndarray:
@@ -139,7 +140,7 @@ def donors_of(faces: pd.DataFrame, settings: Fakes) -> dict[str, Donors]:
 
     real = faces["label"].to_numpy(int) == manifest.REAL
     return {
-        name: donors(landmarks, persons, real & (faces["split"] == name).to_numpy(), read)
+        name: donors(landmarks, groups, real & (faces["split"] == name).to_numpy(), read)
         for name in faces["split"].unique()
     }
 

@@ -74,19 +74,6 @@ def scoped(rows: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(_names(rows, column), index=rows.index, dtype="str")
 
 
-def shown(rows: pd.DataFrame) -> list[str]:
-    """Whom each row shows, as far as anybody knows: the person, else the clip, else the picture."""
-    names = [""] * len(rows)
-    for column in ("identity", "video", "media", "path"):
-        if column in rows:
-            known = scoped(rows, column).tolist()
-            names = [
-                name or (f"{column} {own}" if own else "")
-                for name, own in zip(names, known, strict=True)
-            ]
-    return names
-
-
 # ---------------------------------------------------------------------------------- rules
 
 

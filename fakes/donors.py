@@ -1,6 +1,6 @@
 """Real faces that are pasted into the pictures of others: who is drawn for whom."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,13 +18,14 @@ alike: the very nearest of all would be the same few again and again."""
 @dataclass(frozen=True)
 class Donors:
     """The real faces of a table. rows [n]: their numbers in it. shapes [n, 5], complex: where
-    the landmarks of each stand when it is brought onto an average face. persons [all]: a number
-    for each person, -1 where it is not known. landmarks [all, 5, 2]. read: the picture of a row.
+    the landmarks of each stand when it is brought onto an average face. groups [all]: rows of one
+    number are of one person, as far as anybody knows. landmarks [all, 5, 2]. read: the picture of
+    a row.
     """
 
     rows: np.ndarray
     shapes: np.ndarray
-    persons: np.ndarray
+    groups: np.ndarray
     landmarks: np.ndarray
     read: Callable[[int], np.ndarray]
 
@@ -38,7 +39,7 @@ class Donors:
         if not known.any():
             raise NoFake("the landmarks are not those of a face")
         some = random.integers(0, max(len(self.rows), 1), min(LOOKED_AT, 9 * len(self.rows)))
-        others = [i for i in np.unique(some) if not self._same(row, int(self.rows[i]))]
+        others = [i for i in np.unique(some) if self.groups[self.rows[i]] != self.groups[row]]
         if not others:
             raise NoFake("there is no other person's real face with landmarks to paste")
         apart = np.abs(self.shapes[others] - shape).sum(1)
@@ -49,27 +50,21 @@ class Donors:
         except UnreadableImage as error:
             raise NoFake(f"the face to paste cannot be read: {error}") from error
 
-    def _same(self, row: int, other: int) -> bool:
-        person = self.persons[row]
-        return row == other or bool(person >= 0 and person == self.persons[other])
-
 
 def donors(
     landmarks: np.ndarray,
-    persons: Sequence[str],
+    groups: np.ndarray,
     real: np.ndarray,
     read: Callable[[int], np.ndarray],
 ) -> Donors:
     """The rows that can give their face: real ones, whose landmarks are those of a face.
 
-    landmarks: [n, 5, 2], NaN where there are none. persons: [n] names, empty where not known.
-    real: bool [n].
+    landmarks: [n, 5, 2], NaN where there are none. groups: int [n], equal for rows of one person,
+    clip or picture (metrics.grouping). real: bool [n].
     """
     shapes, known = upright(landmarks)
     rows = np.flatnonzero(known & real)
-    numbers: dict[str, int] = {"": -1}
-    codes = np.array([numbers.setdefault(name, len(numbers)) for name in persons], np.int32)
-    return Donors(rows, shapes[rows].astype(np.complex64), codes, landmarks, read)
+    return Donors(rows, shapes[rows].astype(np.complex64), groups, landmarks, read)
 
 
 def upright(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

