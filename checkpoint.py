@@ -115,8 +115,10 @@ def keep_newest(folder: Path, count: int) -> None:
 # ----------------------------------------------------------------------------------- load
 
 
-def adopt_best(state: dict[str, Any], began_from: Path, folder: Path) -> None:
-    """Let best.pth in `folder` be the best epoch of a run that goes on from `began_from`."""
+def adopt(state: dict[str, Any], began_from: Path, folder: Path) -> None:
+    """Let last.pth and best.pth in `folder` be those of a run that goes on from `began_from`."""
+    # Else one that is stopped before its next save would go on from what it left behind.
+    same_file(began_from, folder / "last.pth")
     best = state["best"]["epoch"]
     if not best:
         return  # no epoch was validated yet: 0000.pth is the start, and nothing to test

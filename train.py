@@ -104,13 +104,11 @@ def train(config: Config, processes: Processes) -> int:
     log.info("-" * 32 + f"\nRunning {config.network} on device {device.type}\n")
     log.info(utils.environment_block(device, config.seed, why, processes.world))
     rows = processes.first_then_others(lambda: find_their_faces(rows, config, device))
-    rows_hash = begin(config, rows, state) if processes.first else ""
+    rows_hash = begin(config, rows, state, began_from) if processes.first else ""
     log.info(data_block(config, rows))
     log.info(network_block(config, network))
     trainer = Trainer(config, network, rows, rows_hash, precision, processes, log.info)
-    if state and began_from:
-        if processes.first:
-            checkpoint.adopt_best(state, began_from, run / "checkpoints")
+    if state:
         trainer.restore(state)
         done = trainer.progress
         log.info(f"Continuing with epoch {done.epoch + 1}, batch {done.batch + 1}")
@@ -134,7 +132,7 @@ def train(config: Config, processes: Processes) -> int:
     return 0
 
 
-def begin(config: Config, rows: Rows, state: dict[str, Any] | None) -> str:
+def begin(config: Config, rows: Rows, state: dict[str, Any] | None, began_from: Path | None) -> str:
     """Write what the run is about into its folder; returns the hash of its rows.
 
     Raises UserError where training and validation share a picture, or where a run that is to be
@@ -150,6 +148,8 @@ def begin(config: Config, rows: Rows, state: dict[str, Any] | None) -> str:
         )
     for left in (*run.glob(".*.part"), *(run / "checkpoints").glob(".*.part")):
         left.unlink()  # of a process that was killed
+    if state and began_from:
+        checkpoint.adopt(state, began_from, run / "checkpoints")
     utils.write_atomic(run / "config.yaml", dump(config))
     utils.write_atomic(run / "checkpoints" / checkpoint.ROWS_FILE, hashes)
     return utils.sha256_text(hashes)
@@ -248,7 +248,7 @@ class Trainer:
                 progress.batch += len(waiting)
                 waiting = []
                 self.stop_or_save(sums, signals)
-        progress.sums = self.processes.sum(sums.double())
+        progress.sums = self.processes.sum(sums.cpu().double())
         self.step.check(progress.sums)
         self.left_out.share()
         return {f"train_{name}": value for name, value in averages(progress.sums).items()}
@@ -260,7 +260,7 @@ class Trainer:
         told = self.processes.gather_numbers(signals.received, int(due))
         received = max(signal for signal, _ in told)
         if received or told[0][1]:
-            whole = self.processes.sum(sums.double())
+            whole = self.processes.sum(sums.cpu().double())
             mine, self.progress.sums = self.progress.sums, whole
             if received:
                 raise Stopped(received)

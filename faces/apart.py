@@ -222,9 +222,9 @@ class Apart:
         media: Media | None = None
         while True:
             left = begun + seconds - time.monotonic()
-            if not self._mine.poll(max(0.0, left)):
-                raise _too_long(seconds, media)
-            try:
+            try:  # on Windows the first of the two finds the other side gone
+                if not self._mine.poll(max(0.0, left)):
+                    raise _too_long(seconds, media)
                 kind, value = self._mine.recv()
             except (EOFError, OSError):
                 self._process.join()

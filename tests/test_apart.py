@@ -143,6 +143,32 @@ def test_what_hangs_is_ended_when_its_time_is_up(folder):
     assert list(folder.iterdir()) == []
 
 
+class PipeOfWindows:
+    """A pipe of which already `poll` finds that the other side is gone."""
+
+    def __init__(self, pipe, process) -> None:
+        self.pipe, self.process = pipe, process
+
+    def __getattr__(self, name: str):
+        return getattr(self.pipe, name)
+
+    def poll(self, timeout: float) -> bool:
+        self.process.join(timeout)
+        if not self.process.is_alive():
+            raise BrokenPipeError(109, "The pipe has been ended")
+        return self.pipe.poll(0)
+
+
+def test_on_windows_too_what_breaks_is_named(folder):
+    with Apart(broken) as apart:
+        with apart.look(wanted("fine")):
+            pass
+        apart._mine = PipeOfWindows(apart._mine, apart._process)
+        with pytest.raises(NotSeen, match="SIGSEGV"), apart.look(wanted("early")):
+            pass
+    assert list(folder.iterdir()) == []
+
+
 def test_what_was_begun_early_is_not_searched_twice_and_may_be_left(folder):
     with Apart(broken) as apart:
         apart.begin(wanted("fine"))

@@ -435,13 +435,14 @@ def test_a_checkpoint_gets_a_second_name(tmp_path, monkeypatch, links):
 )
 def test_a_run_that_goes_on_elsewhere_takes_its_best_along(tmp_path, files, adopted):
     old, new = tmp_path / "old", tmp_path / "new"
-    for name, epoch in files.items():
+    for name, epoch in ({"0003": 3} | files).items():
         checkpoint.save(old / f"{name}.pth", plain(epoch=epoch))
     new.mkdir()
     state = plain(best={"epoch": 2, "valid_loss": 0.5}, epoch=3)
-    checkpoint.adopt_best(state, old / "0003.pth", new)
-    taken = [file.name for file in new.iterdir()]
-    assert taken == ([] if adopted is None else ["best.pth"])
+    checkpoint.adopt(state, old / "0003.pth", new)
+    taken = sorted(file.name for file in new.iterdir())
+    assert taken == (["last.pth"] if adopted is None else ["best.pth", "last.pth"])
+    assert (new / "last.pth").read_bytes() == (old / "0003.pth").read_bytes()
     if adopted:
         assert (new / "best.pth").read_bytes() == (old / f"{adopted}.pth").read_bytes()
 

@@ -96,3 +96,14 @@ def test_accumulated_batches_take_one_detour():
     for network, batches in ((whole, [both]), (parts, halves)):
         made(network, optimizer=Optimizer(type="SGD", lr=0.1, sam_rho=0.3))(batches, 0)
     assert torch.allclose(weights_of(whole), weights_of(parts), atol=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_statistics_as_they_were():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).train()
+    network(torch.randn(8, 3)).sum().backward()
+    network[0].weight.grad[0, 0] = torch.inf  # float16 meets it, and takes a smaller scale next
+    before = copy.deepcopy(network.state_dict())
+    with uphill(network, 0.05):
+        assert not torch.isfinite(network(torch.randn(8, 3))).all()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name

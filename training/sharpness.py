@@ -18,24 +18,23 @@ def uphill(network: nn.Module, rho: float) -> Iterator[None]:
     """The weights moved by `rho` along the gradients that they hold, and put back at the end.
 
     The length is that of all gradients together, so their scale (float16's) does not matter. Batch
-    norm's running statistics stay: they belong to the weights that are tested. Where a gradient is
-    not finite nothing useful comes out, and whoever looks at gradients sees it again.
+    norm's statistics are put back too: they belong to the weights that are tested. Where a gradient
+    is not finite nothing useful comes out, and whoever looks at gradients sees it again.
     """
     learning = [(p, p.grad) for p in network.parameters() if p.grad is not None]
     before = [weight.detach().clone() for weight, _ in learning]
     norms = [i for i in network.modules() if isinstance(i, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    # A momentum of 0 would not do: 0 times what is not a number is not a number.
+    statistics = [(held, held.clone()) for norm in norms for held in norm.buffers()]
     try:
         with torch.no_grad():
             length = nn.utils.get_total_norm([grad for _, grad in learning])
             for weight, grad in learning:
                 weight.add_(grad * (rho / (length + 1e-12)))
-        for norm in norms:
-            norm.momentum = 0.0
         yield
     finally:
         with torch.no_grad():
             for (weight, _), kept in zip(learning, before, strict=True):
                 weight.copy_(kept)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+            for held, known in statistics:
+                held.copy_(known)
