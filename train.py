@@ -218,6 +218,8 @@ class Trainer:
         trackers.picture("learning_curves", self.run / "learning_curves.png")
         trackers.artifact(self.run / "checkpoints")
         self.say(best_line(progress, config.saving.best, self.run))
+        if self.left_out.told:
+            self.say(self.left_out.told)
 
     def train_epoch(self, epoch: int, signals: Signals) -> dict[str, float]:
         """One pass over the training rows, from the batch where an interrupted one stopped."""
@@ -251,6 +253,8 @@ class Trainer:
         progress.sums = self.processes.sum(sums.cpu().double())
         self.step.check(progress.sums)
         self.left_out.share()
+        _, tp, fp, fn, tn = progress.sums.tolist()
+        self.left_out.refuse_one_class(epoch, reals=fp + tn, fakes=tp + fn)
         return {f"train_{name}": value for name, value in averages(progress.sums).items()}
 
     def stop_or_save(self, sums: torch.Tensor, signals: Signals) -> None:
@@ -357,6 +361,7 @@ class Trainer:
         path = self.run / "checkpoints" / name
         self.saved_at = time.monotonic()
         randoms = self.processes.gather(random_state())
+        self.left_out.write()
         if not self.processes.first:
             return path
         state = checkpoint.describe_network(self.network, config) | {

@@ -238,7 +238,9 @@ def _judged(
             path, judging.NO_FACE, reason, cautions=cautions, media=media, searched=searched
         )
     tell(0.9, "asking the network")
-    samples = dataset.evaluation_set(rows, model.config)
+    # A network of whole pictures was trained on stored faces whole too: dataset.locate_faces.
+    seen = rows if model.config.data.crop else rows.assign(file_box="", file_landmarks="")
+    samples = dataset.evaluation_set(seen, model.config)
     values, distances, unknown = _scored(samples, rows, model)
     if np.isnan(values).all() and whole:
         return Verdict(path, UNREADABLE, "the picture cannot be decoded", media=media)

@@ -11,6 +11,7 @@ from report import compare, page, plots, tables
 from report.cross import CrossPage, Link
 from report.result import Result
 from report.tables import Table, Value
+from utils import UserError
 
 STORED = ("false_positive_rate", "recall")
 """Metrics at the threshold that each run's validation fitted."""
@@ -30,7 +31,8 @@ def write(
     about: folder of a row -> what it changes. results, failed: folder of a row -> of each of its
     runs, by the source that was left out.
     """
-    sources = list(dict.fromkeys(source for runs in results.values() for source in runs))
+    every = (*results.values(), *failed.values())
+    sources = list(dict.fromkeys(source for runs in every for source in runs))
     found = [table_of(out, source, about, results, failed, config) for source in sources]
     rows = [
         {"left_out": source, **row}
@@ -38,8 +40,12 @@ def write(
         for row in tables.records(table)
     ]
     curves = [
-        (spoken(row), runs[source].faces.labels, runs[source].faces.scores)
-        for source in sources[:1]
+        (
+            spoken(row) if len(sources) == 1 else f"{spoken(row)}, {source}",
+            runs[source].faces.labels,
+            runs[source].faces.scores,
+        )
+        for source in sources[:1]  # of more, the lines could not be told apart
         for row, runs in results.items()
         if source in runs
     ]
@@ -65,6 +71,7 @@ def table_of(
     """All rows on one source that was left out."""
     first, *_ = results
     rows: list[tuple[tables.Cell, ...]] = []
+    of_pairs: list[str] = []
     for name, runs in results.items():
         if source not in runs:
             continue
@@ -73,7 +80,10 @@ def table_of(
             tables.of(level.stored, key) if level.stored else Value(math.nan) for key in STORED
         ]
         alone = name == first or source not in results[first]
-        less = "" if alone else difference(out, first, name, source, config)
+        less: tables.Cell = ""
+        if not alone:
+            less, note = difference(out, first, name, source, config)
+            of_pairs += [note] if note else []
         auc = tables.of(level.summary, "auc")
         rows.append((spoken(name), auc, less, *stored, about[name]))
     columns = {"row": "Row", "auc": NAMES["auc"][0]}
@@ -84,6 +94,7 @@ def table_of(
     notes = [
         f"Seed {config.seed}, {epochs}. Differences: paired bootstrap over the "
         "same faces; they are those of one training each, and another seed would move every row.",
+        *of_pairs,
         *(
             f"{spoken(name)} has no row: {reasons[source]}"
             for name, reasons in failed.items()
@@ -98,11 +109,22 @@ def spoken(folder: str) -> str:
     return folder.replace("_", " ")
 
 
-def difference(out: Path, first: str, other: str, source: str, config: Ablation) -> Value:
-    """AUC of a row less that of the first, over the faces that both scored."""
+def difference(
+    out: Path, first: str, other: str, source: str, config: Ablation
+) -> tuple[Value, str]:
+    """AUC of a row less that of the first, over the faces that both scored; and a note where those
+    are not all, as where a row finds faces by other rules.
+    """
     runs = [compare.read_run(str(out / name / source)) for name in (first, other)]
-    (one, two), _ = compare.in_common(runs)
+    try:
+        (one, two), _ = compare.in_common(runs)
+    except UserError as error:
+        return Value(math.nan), f"{spoken(other)} is not compared: {error}"
     table = compare.differences(one, two, config.bootstrap)
     (cell,) = (row[3] for row in table.rows if row[0] == NAMES["auc"][0])
     assert isinstance(cell, Value)
-    return cell
+    most = max(len(run.frame) for run in runs)
+    few = (
+        f"{spoken(other)} is compared over the {len(one.frame):,} of {most:,} faces that both have"
+    )
+    return cell, "" if len(one.frame) == most else f"{few}."

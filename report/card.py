@@ -34,7 +34,9 @@ def refuse_unmarked(places: Sequence[str]) -> None:
 
 
 def write(places: Sequence[str], found: Sequence[Table]) -> None:
-    """Put the tables into each of the places."""
+    """Put the tables into each of the places; without any row, what stands there stays."""
+    if not any(table.rows for table in found):
+        return
     text = "\n\n".join(tables.markdown(table) for table in found)
     for place in places:
         file, before, after = _parts(place)

@@ -54,7 +54,11 @@ def across(by: str, results: Mapping[str, Result], failed: Mapping[str, str]) ->
         "faces": {name: result.faces for name, result in results.items()},
         "videos": {name: r.videos.level for name, r in results.items() if r.videos},
     }
-    return {unit: _table(by, own, unit, failed) for unit, own in levels.items() if own}
+    return {
+        unit: _table(by, own, unit, failed)
+        for unit, own in levels.items()
+        if own or (failed and unit == "faces")
+    }
 
 
 # --------------------------------------------------------------------------- small pieces

@@ -13,6 +13,7 @@ import manifest
 import train
 from flags import Ablation, Config, Fakes
 from metrics import read_scores, summarise
+from report import ablated
 from settings import changed, load
 from tests import sources_of_three
 from tests.sources_of_three import SMALL
@@ -94,6 +95,33 @@ def test_a_row_that_cannot_be_trained_costs_itself_alone(three_sources, capsys):
     assert pd.read_csv("log/a/ablation.csv")["row"].tolist() == ["as it is", "wide"]
     page = Path("log/a/ablation.html").read_text()
     assert "from nothing has no row: " in page and "none.pth" in page
+
+
+def test_where_no_row_can_be_trained_the_reasons_are_told_and_the_card_stays(three_sources, capsys):
+    text = "<!-- ablation -->\nof the last time\n<!-- /ablation -->\n"
+    Path("card.md").write_text(text)
+    none = "--model.weights=none.pth"
+    assert run("--rows=twice as wide", "--card=card.md#ablation", none, only="beta") == 2
+    assert Path("card.md").read_text() == text
+    for part in (Path("log/a/ablation.html").read_text(), capsys.readouterr().out):
+        assert "as it is has no row: " in part and "twice as wide has no row: " in part
+    assert "beta has no row: " in Path("log/a/as_it_is/leave_one_out.html").read_text()
+
+
+def test_rows_without_a_face_in_common_have_no_difference(three_sources):
+    assert run("--rows=twice as wide", only="beta") == 0
+    scores = Path("log/a/twice_as_wide/beta/test/scores.csv")
+    whole = scores.read_text()
+    config = load(Ablation, "log/a/as_it_is/beta/config.yaml", {"bootstrap": 50})
+    pair = Path("log/a"), "as_it_is", "twice_as_wide", "beta", config
+    assert ablated.difference(*pair)[1] == ""
+    lines = whole.splitlines()
+    scores.write_text("\n".join([*lines[:9], *(f"moved/{line}" for line in lines[9:])]) + "\n")
+    value, note = ablated.difference(*pair)
+    assert np.isfinite(value.value) and "over the 8 of 24 faces" in note
+    scores.write_text("\n".join([lines[0], *(f"moved/{line}" for line in lines[1:])]) + "\n")
+    value, note = ablated.difference(*pair)
+    assert np.isnan(value.value) and "no row in common" in note
 
 
 def test_mistakes_are_said_before_anything_is_trained(three_sources):

@@ -260,3 +260,24 @@ def test_a_users_own_network_that_fails_is_named(tmp_path: Path, content, messag
     (tmp_path / "networks" / f"{name}.py").write_text(content)
     with pytest.raises(UserError, match=message):
         train.main(arguments(tmp_path / "run", f"--network={name}"))
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_an_epoch_in_which_no_fake_could_be_made_is_no_training(tmp_path, faces_csv, forged):
+    table = pd.read_csv(faces_csv(8, ("train", "train", "train", "val")), dtype=str)
+    real = table["label"] == "0"
+    # A fake that stands in the list is trained on; reals need landmarks, which nobody found here.
+    table = table[real | (table["split"] == "val") | forged]
+    table.assign(box="20 20 60 60").to_csv(tmp_path / "faces" / "found.csv", index=False)
+    base = [
+        f"--data.train={tmp_path / 'faces' / 'found.csv'}", "--network=Tiny", "--num_workers=0",
+        "--tracking.wandb=off", f"--prefix={tmp_path / 'run'}", "--input_size.height=32",
+        "--input_size.width=32", "--batch_size=4", "--num_epochs=1", "--fakes.type=blend",
+        "--layer_table=False", f"--fakes.pairs={not forged}",
+    ]  # fmt: skip
+    missing = "real" if forged else "sample"
+    with pytest.raises(UserError, match=rf"no {missing} to learn from: 6 rows.*left_out\.csv"):
+        train.main(base)
+    assert not (tmp_path / "run" / "checkpoints" / "best.pth").exists()
+    listed = pd.read_csv(tmp_path / "run" / "left_out.csv")
+    assert listed["kind"].tolist() == ["no_fake"] * 6

@@ -1,12 +1,18 @@
 """The rows that gave no sample while training: named, counted, and too many stop the run."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from failures import Failure, check_share, write_failures
+from failures import BAD, SHOWN, Failure, check_share, write_failures
 from flags import Config
 from processes import Processes
 from training.rows import Rows
+from utils import UserError
+
+OFTEN = 30.0
+"""Seconds between two times that the list is written while an epoch goes on: it is written whole,
+and where hundreds of thousands of rows give no sample that would be most of the work."""
 
 
 class LeftOut:
@@ -17,21 +23,52 @@ class LeftOut:
         self.total, self.max_bad = len(rows.train) + len(rows.valid), config.data.max_bad
         self.processes = processes
         self.failures = dict.fromkeys(rows.left_out)
-        self._write()
+        self.before = len(self.failures)
+        self.write()
 
     def note(self, failures: Iterable[Failure]) -> None:
         """Name and count rows that gave no sample. Raises UserError where they are too many."""
         new = dict.fromkeys(f for f in failures if f not in self.failures)
-        if new:
-            self.failures |= new
-            self._write()
-            check_share(self.failures, self.total, self.max_bad)
+        if not new:
+            return
+        self.failures |= new
+        try:
+            if any(failure.kind in BAD for failure in new):
+                check_share(self.failures, self.total, self.max_bad)
+        except UserError:
+            self.write()
+            raise
+        if time.monotonic() - self.written > OFTEN:
+            self.write()
 
     def share(self) -> None:
         """Tell all processes what each of them met in its own share."""
         theirs = self.processes.gather(list(self.failures))
         self.note(failure for some in theirs for failure in some)
+        self.write()
 
-    def _write(self) -> None:
+    def refuse_one_class(self, epoch: int, reals: float, fakes: float) -> None:
+        """Raises UserError where an epoch had samples of one class alone because of rows left out:
+        no fake could be made of any real, say, which no network learns anything from.
+        """
+        if min(reals, fakes) > 0 or not self.failures:
+            return
+        kind = "fake" if reals else "real" if fakes else "sample"
+        first = "\n  ".join(f"{f.path}: {f.reason}" for f in list(self.failures)[-SHOWN:])
+        raise UserError(
+            f"epoch {epoch} had no {kind} to learn from: {len(self.failures):,} rows gave none, "
+            f"listed in {self.file}, as\n  {first}"
+        )
+
+    @property
+    def told(self) -> str:
+        """How many rows gave no sample since the run began, in a line; empty: none."""
+        met = len(self.failures) - self.before
+        rows = "row" if met == 1 else "rows"
+        return f"{met:,} {rows} gave no sample while training: {self.file}" if met else ""
+
+    def write(self) -> None:
+        """Bring left_out.csv up to date."""
+        self.written = time.monotonic()
         if self.processes.first:
             write_failures(self.file, list(self.failures), self.home)
