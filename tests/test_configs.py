@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import skimage.data
 import timm
 import torch
 from safetensors.torch import save_file
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 import checkpoint
 import networks
 import train
+from faces.image import write_image
 from flags import Config, InputSize, Model
 from report.heatmaps import heatmaps
 from settings import load
@@ -18,7 +21,7 @@ from settings import load
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml") if path.stem != "sweep")
 SIDE = 96
-FROM_A_HUB = ("CLIP",)
+FROM_A_HUB = ("CLIP", "DINO")
 """Configurations that begin from weights that are downloaded."""
 
 PARAMETERS = {
@@ -44,6 +47,7 @@ def test_a_shipped_configuration_trains_and_is_explained(name: str, tmp_path: Pa
         "--config_file", file, f"--tmp_data=8,3,{SIDE},{SIDE}", f"--prefix={tmp_path / 'run'}",
         f"--input_size.height={SIDE}", f"--input_size.width={SIDE}", "--batch_size=4",
         "--num_epochs=1", "--num_workers=0", "--tracking.wandb=off", "--fakes.type=none",
+        "--fakes.alone=False",
         "--optimizer.type=SGD", "--optimizer.momentum=0", "--scheduler.type=none",
     ]  # fmt: skip
     if name in FROM_A_HUB:
@@ -56,6 +60,37 @@ def test_a_shipped_configuration_trains_and_is_explained(name: str, tmp_path: Pa
     maps = heatmaps(network, pictures, np.array([0.1, 0.9]))
     assert maps.shape == (2, SIDE, SIDE)
     assert maps.min() >= 0 and maps.max() <= 1
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("SBI", "blend"), ("FWA", "warp")])
+def test_recipes_of_real_faces_train_on_their_own_fakes_alone(
+    name: str, recipe: str, tmp_path: Path
+) -> None:
+    portrait = skimage.data.astronaut()[:256, 100:356]
+    marks = "105 102 147 105 125 129 103 150 145 152"
+    rows = []
+    for number in range(12):
+        file = tmp_path / f"{number}.png"
+        write_image(file, np.roll(portrait, number % 3, axis=2) // 2 + 8 * number)
+        split, label = ("val", number % 2) if number > 7 else ("train", int(number > 5))
+        row = {"path": file.name, "label": label, "split": split, "identity": f"p{number}"}
+        rows.append(row | {"box": "70 70 160 190", "landmarks": marks})
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    run = tmp_path / "run"
+    arguments = [
+        "--config_file", str(ROOT / "configs" / f"{name}.yaml"), f"--prefix={run}",
+        f"--data.train={tmp_path / 'manifest.csv'}", "--input_size.height=64",
+        "--input_size.width=64", "--batch_size=4", "--num_epochs=1", "--num_workers=0",
+        "--tracking.wandb=off", "--device=cpu",
+    ]  # fmt: skip
+    assert train.main(arguments) == 0
+    state = checkpoint.load(run / "checkpoints" / "best.pth")
+    assert np.isfinite(state["history"][0]["train_loss"])
+    assert "fakes.alone: 2 forged rows do not train" in (run / "log.txt").read_text()
+    # How films and faces are judged travels with the weights.
+    tta, rule = {"SBI": ("none", "highest_frame"), "FWA": ("crops10", "top_third")}[name]
+    assert (state["tta"], state["rule"], state["config"]["fakes"]["type"]) == (tta, rule, recipe)
+    assert (run / "left_out.csv").read_text().count("\n") == 1
 
 
 def test_every_network_has_a_configuration() -> None:

@@ -301,6 +301,15 @@ def test_pretrained_weights_know_a_cat(lite, stored):
     assert 281 <= called <= 285  # ImageNet's five kinds of domestic cat
 
 
+@pytest.mark.parametrize("variant", ["1", "2"])
+def test_the_larger_ones_begin_from_their_packages_too(variant):
+    network = build("EfficientNetLite", Model(variant=variant, pretrained=True), 2, 0.0)
+    stored = list(torch.load(packaged_weights(variant), weights_only=True).values())
+    own = list(network.backbone.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(own[:-2], stored[:-2], strict=True))
+    assert f"lite{variant}" in network.weights_from
+
+
 def test_pretrained_weights_in_grey_sum_the_colours(stored):
     network = build("EfficientNetLite", Model(pretrained=True, in_channels=1), 2, 0.0)
     first = next(iter(network.backbone.state_dict().values()))
