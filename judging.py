@@ -8,6 +8,7 @@ It never says "real": where nothing was found, it says that no signs were found.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,18 @@ class Limits:
         if score < self.low:
             return NO_SIGNS
         return SIGNS if score > self.high else INCONCLUSIVE
+
+
+def limits_of(state: dict[str, Any], film: bool) -> Limits:
+    """Of a checkpoint: for films those of films where its validation had any, else of faces."""
+    stored = state.get("video_thresholds")
+    films = Thresholds.of(stored) if stored else None
+    faces = Thresholds.of(state["thresholds"])
+    if not film:
+        return Limits.of(faces)
+    if films and math.isfinite(films.t_low) and math.isfinite(films.t_high):
+        return Limits.of(films)
+    return Limits.of(faces, "fitted on single faces, since validation had no films")
 
 
 @dataclass(frozen=True)

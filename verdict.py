@@ -39,7 +39,6 @@ from flags import Config, Face, Predict
 from judging import Caution, Limits, Person, ScoredFace, Searched, Suspicious, Verdict
 from networks import Detector
 from splits import UNSAFE, UNSAFE_NOTE
-from thresholds import Thresholds
 from utils import UserError, no_room, pick_device, sha256_file
 
 Progress = Callable[[float, str], object]
@@ -85,14 +84,7 @@ class Model:
 
     def limits(self, film: bool) -> Limits:
         """Of films where validation had any, else of faces."""
-        faces = Thresholds.of(self.state["thresholds"])
-        stored = self.state.get("video_thresholds")
-        films = Thresholds.of(stored) if stored else None
-        if not film:
-            return Limits.of(faces)
-        if films and np.isfinite([films.t_low, films.t_high]).all():
-            return Limits.of(films)
-        return Limits.of(faces, "fitted on single faces, since validation had no films")
+        return judging.limits_of(self.state, film)
 
 
 def find_checkpoint(given: str = "") -> Path:

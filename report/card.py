@@ -46,7 +46,13 @@ def write(places: Sequence[str], found: Sequence[Table]) -> None:
 def of_result(result: Result, robust: Robustness | None = None) -> list[Table]:
     """The numbers of the faces and of the videos, those of subgroups, and of worse pictures."""
     levels = [result.faces, *([result.videos.level] if result.videos else [])]
-    found = [_numbers(level) for level in levels if level.summary.n]
+    found = [
+        table
+        for level in levels
+        if level.summary.n
+        for table in (_numbers(level), level.states)
+        if table
+    ]
     return [*found, *result.subgroups, *([robust.table] if robust else [])]
 
 

@@ -9,8 +9,9 @@ import curves
 import metrics
 import rules
 from failures import SHOWN, Failure
+from judging import Limits
 from metrics import Summary
-from report import tables
+from report import states, tables
 from report.tables import Table
 from thresholds import Thresholds
 from utils import UserError
@@ -35,6 +36,8 @@ class Level:
     thresholds: Thresholds
     stored: Summary | None = None
     tempered: Summary | None = None
+    states: Table | None = None
+    """How often each verdict."""
 
     @property
     def at_stored(self) -> dict[str, float]:
@@ -64,10 +67,19 @@ class Videos:
     failures: tuple[Failure, ...]
 
 
-def judged(frame: pd.DataFrame, thresholds: Thresholds, resamples: int, unit: str) -> Level:
-    """The numbers of a table of `unit`: faces or videos."""
+def judged(
+    frame: pd.DataFrame,
+    thresholds: Thresholds,
+    resamples: int,
+    unit: str,
+    limits: Limits | None = None,
+) -> Level:
+    """The numbers of a table of `unit`: faces or videos. limits: of verdicts, where they are not
+    those of `thresholds`.
+    """
     summary = metrics.summarise(frame, metrics.THRESHOLD, resamples, unit)
-    level = Level(frame, summary, thresholds)
+    shares = states.table(frame, limits or Limits.of(thresholds), resamples, unit)
+    level = Level(frame, summary, thresholds, states=shares)
     if len(frame) and np.isfinite(thresholds.threshold):
         stored = metrics.summarise(frame, thresholds.threshold, resamples, unit)
         level = replace(level, stored=stored)
@@ -80,16 +92,23 @@ def judged(frame: pd.DataFrame, thresholds: Thresholds, resamples: int, unit: st
 
 
 def of_videos(
-    frame: pd.DataFrame, rule: str, thresholds: Thresholds, resamples: int
+    frame: pd.DataFrame,
+    rule: str,
+    thresholds: Thresholds,
+    resamples: int,
+    limits: Limits | None = None,
 ) -> Videos | None:
-    """What the faces say of the videos that they come from; None where no face names one."""
+    """What the faces say of the videos that they come from; None where no face names one.
+
+    limits: of verdicts, where they are not those of `thresholds`.
+    """
     if "video" not in frame or (frame["video"] == "").all():
         return None
     if rule not in rules.RULES:
         raise UserError(f"the checkpoint's rule {rule!r} is a later version's: update")
     by_rule = {name: rules.to_videos(frame, name) for name in rules.RULES}
     videos, failures = by_rule[rule]
-    level = judged(videos, thresholds, resamples, "videos")
+    level = judged(videos, thresholds, resamples, "videos", limits)
     beside = _rules_table({name: own for name, (own, _) in by_rule.items()}, rule, resamples)
     return Videos(level, rule, int((frame["video"] != "").sum()), beside, tuple(failures))
 
@@ -99,7 +118,8 @@ def stored_block(level: Level) -> str:
     limits, stored = level.thresholds, level.stored
     if not np.isfinite(limits.threshold):
         if level.summary.unit == "videos":
-            return " No threshold of videos is stored: those of faces do not fit them"
+            none = " No threshold of videos is stored: those of faces do not fit them"
+            return "\n\n".join([none, *([tables.console(level.states)] if level.states else [])])
         return f" No threshold is stored ({limits.data}): it needs reals and fakes"
     if stored is None:
         return f" Nothing to judge at the threshold {limits.threshold:.4f}, from {limits.data}"
@@ -107,7 +127,8 @@ def stored_block(level: Level) -> str:
     for key in metrics.AT_THRESHOLD:
         text = f"{metrics.show(stored.values[key]):<10}{metrics.interval(stored, key)}"
         lines.append(f"   {metrics.NAMES[key][0]:<15} : {text}".rstrip())
-    return "\n".join([*lines, "\n" + tables.console(calibration(level))])
+    found = [calibration(level), *([level.states] if level.states else [])]
+    return "\n".join([*lines, *("\n" + tables.console(table) for table in found)])
 
 
 def calibration(level: Level) -> Table:

@@ -124,6 +124,8 @@ class Videos:
     roc: str = ""
     histogram: str = ""
     calibration: Table | None = None
+    states: Table | None = None
+    """How often each verdict."""
     by_rule: Table | None = None
     failures: Sequence[Failure] = ()
 
@@ -157,6 +159,8 @@ class Page:
     """The numbers of the reliability plot."""
     calibration: Table | None = None
     """What the scores are worth as probabilities, before and after the stored temperature."""
+    states: Table | None = None
+    """How often each verdict."""
     videos: Videos | None = None
     subgroups: Sequence[Table] = ()
     robustness: str = ""

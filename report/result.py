@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import curves
+import judging
 import metrics
 import scores
 import utils
@@ -79,9 +80,10 @@ def evaluated(
     """
     frame = metrics.read_scores(scores_file)
     limits, of_video = (_thresholds(state, key) for key in ("thresholds", "video_thresholds"))
+    verdicts = judging.limits_of(state, film=True)
     return Result(
         judged(frame, limits, resamples, "faces"),
-        of_videos(frame, state["rule"], of_video, resamples),
+        of_videos(frame, state["rule"], of_video, resamples, verdicts),
         tuple(subgroups.broken_down(frame, by, resamples)),
         tuple(failures),
     )
@@ -158,6 +160,7 @@ def write_report(
             reliability=plots.reliability(labels, values),
             bins=_bins(labels, values),
             calibration=calibration(faces) if faces.stored else None,
+            states=faces.states,
             videos=_videos_section(result.videos, summary.n) if result.videos else None,
             subgroups=result.subgroups,
             robustness=robust.plot if robust else "",
@@ -206,6 +209,7 @@ def _numbers(level: Level) -> dict[str, Any]:
         # Empty where no temperature is stored: the scores are then what `values` says.
         "at_temperature": _kept(level.tempered.values, CALIBRATED) if level.tempered else {},
         "at_temperature_intervals": _kept(_intervals(level.tempered), CALIBRATED),
+        "verdicts": tables.records(level.states) if level.states else [],
     }
 
 
@@ -252,6 +256,7 @@ def _videos_section(videos: Videos, faces: int) -> page.Videos:
         roc=plots.roc(level.labels, level.scores, "video"),
         histogram=plots.histogram(level.labels, level.scores, level.summary.threshold),
         calibration=calibration(level) if level.stored else None,
+        states=level.states,
         by_rule=videos.by_rule,
         failures=[page.Failure(f.path, f.reason.removeprefix("video: ")) for f in videos.failures],
     )
