@@ -1,26 +1,18 @@
 """Self-blended images: what a pair shares, what it must not give away, and what makes no pair."""
 
-import io
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pydantic import ValidationError
-from sklearn.metrics import roc_auc_score
 
 import fakes.blend
 import fakes.warp
-import sources.portraits
-from faces.crop import network_crop, store
-from faces.detector import make_detector
-from faces.image import read_image
 from fakes import NoFake, changes_reals, make_pair
 from fakes.blend import blend_mask, blended, context, jitter, layers, make, recoloured, sharpened
 from fakes.outline import MEAN_FACE, PARTS, face_hull, outline
-from flags import Blend, Face, Fakes, Prepare
+from flags import Blend, Fakes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (240, 200, 3), dtype=np.uint8)
 BOX = np.array([60.0, 60, 140, 170])
@@ -306,43 +298,3 @@ def test_only_a_recipe_that_changes_reals_says_so():
     assert [changes_reals(Fakes(type=t)) for t in ("warp", "blend", "both")] == [False, True, True]
     real, _ = fakes.warp.make(NOISE, BOX, POINTS, generator(), Fakes().warp)
     assert real is NOISE
-
-
-# ------------------------------------------------------------------------- no shortcuts
-
-
-def test_nothing_but_the_face_tells_a_real_from_its_fake():
-    # Real portraits, moved about: 1,040 pairs as training sees them.
-    detect, found = make_detector(Face()), []
-    for path in sources.portraits.index("", Prepare())["path"]:
-        image = read_image(path)
-        found += [store(image, face, 2.0, 512) for face in detect(image)[:1]]
-        if len(found) == 40:
-            break
-    sizes: list[list[int]] = [[], []]
-    detail: list[list[float]] = [[], []]
-    blocks: list[list[float]] = [[], []]
-    for number in range(1040):
-        random, face = generator(number), found[number % len(found)]
-        cut = random.integers(0, 9, 2)
-        image = np.ascontiguousarray(face.image[cut[1] :, cut[0] :])
-        box, points = face.box - np.tile(cut, 2), face.landmarks - cut
-        pair = make(image, box, points, random, SBI)
-        margin = f"{random.uniform(5, 20):.3f}%"
-        for kind, picture in enumerate(pair):
-            crop = network_crop(picture, box, margin, 160, 160)
-            file = io.BytesIO()
-            Image.fromarray(crop).save(file, "jpeg", quality=int(60 + number % 36))
-            sizes[kind].append(len(file.getvalue()))
-            # Outside the face: a strip along the upper edge, as it comes out of the encoder.
-            strip = cv2.cvtColor(np.asarray(Image.open(file)), cv2.COLOR_RGB2GRAY)[:16].astype(
-                float
-            )
-            detail[kind].append(cv2.Laplacian(strip, cv2.CV_64F).var())
-            steps = np.abs(np.diff(strip, axis=1)).mean(0)
-            blocks[kind].append(steps[7::8].mean() / (steps.mean() + 1e-9))
-    labels = np.repeat([0, 1], 1040)
-    for values in (sizes, detail, blocks):
-        assert roc_auc_score(labels, np.array(values, float).ravel()) == pytest.approx(
-            0.5, abs=0.05
-        )
