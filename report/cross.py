@@ -5,14 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 import utils
 from report import page, plots, tables
-from report.levels import Level
+from report.levels import Level, means
 from report.result import Result
-from report.tables import Table, Value
+from report.tables import Table
 
 SHOWN = ("auc", "eer", "accuracy", "balanced_accuracy", "tpr_at_fpr_1", "tpr_at_fpr_5")
 """The metrics of each collection."""
@@ -92,10 +91,12 @@ def _table(levels: Mapping[str, Level], unit: str) -> Table:
         summary = level.summary
         counts = (summary.n, summary.real, summary.fake)
         rows.append((name, *counts, *(tables.of(summary, key) for key in SHOWN)))
-    means = [fmean(level.summary.values[key] for level in levels.values()) for key in SHOWN]
-    rows.append((f"mean of {len(levels)}", "", "", "", *map(Value, means)))
+    rows.append((f"mean of {len(levels)}", "", "", "", *means([*levels.values()], SHOWN)))
     counted = {"collection": "Collection", "n": "n", "real": "Real", "fake": "Fake"}
-    notes = ["The mean counts each collection once; it is undefined where one of its numbers is."]
+    notes = [
+        "The mean counts each collection once; it is undefined where one of its numbers is. Its "
+        "interval is of these collections, and says nothing of others."
+    ]
     return Table({**counted, **tables.named(SHOWN)}, rows, f"Across collections: {unit}", notes)
 
 

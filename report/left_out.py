@@ -9,7 +9,7 @@ import utils
 from metrics import NAMES
 from report import page, plots, tables
 from report.cross import CrossPage, Link
-from report.levels import Level
+from report.levels import Level, means
 from report.result import Result
 from report.tables import Table, Value
 
@@ -71,9 +71,9 @@ def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str,
         cells += [tables.of(level.stored, key) if level.stored else _none() for key in STORED]
         rows.append((name, level.summary.real, level.summary.fake, *cells))
     if rows:
-        rows.append(
-            ("mean of all", "", "", *(_mean(rows, place) for place in range(3, len(rows[0]))))
-        )
+        every = [*levels.values()]
+        at_stored = means(every, STORED, stored=True, known=True)
+        rows.append(("mean of all", "", "", *means(every, FREE, known=True), *at_stored))
     columns = {"left_out": f"Left out ({by})", "real": "Real", "fake": "Fake"}
     columns |= {key: NAMES[key][0] for key in FREE}
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
@@ -87,11 +87,6 @@ def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str,
 
 def _none() -> Value:
     return Value(np.nan)
-
-
-def _mean(rows: list[tuple[tables.Cell, ...]], place: int) -> Value:
-    values = _defined(rows, place)
-    return Value(float(np.mean(values))) if values else _none()
 
 
 def _counted(rows: list[tuple[tables.Cell, ...]]) -> str:

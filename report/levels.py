@@ -1,11 +1,13 @@
 """Faces and videos as what is judged: their numbers, and what the console says of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 import curves
+import intervals
 import metrics
 import rules
 from failures import SHOWN, Failure
@@ -38,6 +40,8 @@ class Level:
     tempered: Summary | None = None
     states: Table | None = None
     """How often each verdict."""
+    resamples: int = 0
+    """Draws of the bootstrap; 0: no intervals."""
 
     @property
     def at_stored(self) -> dict[str, float]:
@@ -79,7 +83,7 @@ def judged(
     """
     summary = metrics.summarise(frame, metrics.THRESHOLD, resamples, unit)
     shares = states.table(frame, limits or Limits.of(thresholds), resamples, unit)
-    level = Level(frame, summary, thresholds, states=shares)
+    level = Level(frame, summary, thresholds, states=shares, resamples=resamples)
     if len(frame) and np.isfinite(thresholds.threshold):
         stored = metrics.summarise(frame, thresholds.threshold, resamples, unit)
         level = replace(level, stored=stored)
@@ -89,6 +93,42 @@ def judged(
         tempered = metrics.summarise(changed, metrics.THRESHOLD, resamples, unit)
         level = replace(level, tempered=tempered)
     return level
+
+
+def means(
+    levels: Sequence[Level], keys: Sequence[str], stored: bool = False, known: bool = False
+) -> list[tables.Value]:
+    """Unweighted means of metrics over sets, each set counted once, with 95 % intervals: persons
+    are drawn within each set, which are themselves given.
+
+    stored: at the stored thresholds. known: of the sets that have the number; else the mean is
+    undefined where one of them has not.
+    """
+    summaries = [level.stored if stored else level.summary for level in levels]
+    having = [(s, level) for s, level in zip(summaries, levels, strict=True) if s is not None]
+    drawn = [_drawn(level, s.threshold, seed) for seed, (s, level) in enumerate(having)]
+    found = []
+    for key in keys:
+        values = np.array([s.values[key] for s, _ in having])
+        chosen = np.flatnonzero(np.isfinite(values) if known else np.ones(len(values), bool))
+        if len(chosen) == 0 or (len(having) < len(levels) and not known):
+            found.append(tables.Value(np.nan))
+            continue
+        draws = [drawn[i] for i in chosen]
+        ends = intervals.NONE
+        if all(one is not None for one in draws):
+            together = np.mean([one[key] for one in draws if one is not None], axis=0)
+            ends = ends if intervals.are_equal(together) else intervals.percentile(together)
+        found.append(tables.Value(float(values[chosen].mean()), *ends))
+    return found
+
+
+def _drawn(level: Level, threshold: float, seed: int) -> dict[str, np.ndarray] | None:
+    groups, _ = metrics.grouping(level.frame)
+    if level.resamples == 0 or len(np.unique(groups)) < 2:
+        return None
+    measure = metrics.measured(level.labels, level.scores, threshold)
+    return intervals.bootstrap(measure, groups, level.resamples, seed)
 
 
 def of_videos(

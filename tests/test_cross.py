@@ -53,7 +53,8 @@ def test_the_mean_counts_each_collection_once(tmp_path):
     each = [results[name].faces.summary.values["auc"] for name in ("large", "small")]
     assert table["auc"].tolist() == pytest.approx([*each, np.mean(each)])
     assert table["n"].tolist()[:2] == [200, 20] and set(table["unit"]) == {"faces"}
-    assert table["auc_low"].notna().tolist() == [True, True, False]
+    mean = table.loc["mean of 2"]
+    assert mean["auc_low"] < mean["auc"] < mean["auc_high"]
     assert "mean of 2" in said and "large" in said
     page = (tmp_path / "cross.html").read_text()
     assert 'href="small/report.html"' in page and "s.csv" in page and "mean of 2" in page
@@ -78,3 +79,14 @@ def test_a_collection_of_one_class_leaves_the_mean_undefined(tmp_path):
     assert np.isnan(table.loc[["reals", "mean of 2"], "auc"]).all()
     assert np.isfinite(table.loc["mean of 2", "accuracy"])
     assert "undefined" in said and "undefined where one" in said
+
+
+def test_the_mean_of_two_sets_is_surer_than_either():
+    one, other = (result(60, seed=seed).faces for seed in (2, 3))
+    one, other = (levels.judged(r.frame, NO_THRESHOLDS, 1000, "faces") for r in (one, other))
+    (alone,), (both,) = levels.means([one], ["auc"]), levels.means([one, other], ["auc"])
+    low, high = one.summary.intervals["auc"]
+    assert (alone.low, alone.high) == pytest.approx((low, high))
+    widths = [r.summary.intervals["auc"][1] - r.summary.intervals["auc"][0] for r in (one, other)]
+    expected = np.hypot(*widths) / 2  # of two that are drawn apart
+    assert both.high - both.low == pytest.approx(expected, rel=0.15)
