@@ -99,7 +99,7 @@ def same_file(path: Path, new_name: Path) -> None:
     with atomic_path(new_name) as beside:
         beside.unlink()
         try:
-            os.link(path, beside)
+            os.link(path.resolve(), beside)
         except OSError:  # a file system without hard links
             shutil.copyfile(path, beside)
 

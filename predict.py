@@ -59,21 +59,30 @@ def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
     log = console()
     if not settings.checkpoint:
         log.info(f"Weights: {model.file}: {model.good_for}\n")
-    verdicts = judge(files, model, settings, apart.look)
-    verdict_files.write(verdicts, model, settings.json_file, settings.csv)
-    log.info(said(verdicts, model))
-    if settings.out:
-        log.info(f"\n Pages      : {Path(settings.out) / 'index.html'}")
+    verdicts, stopped = judge(files, model, settings, apart.look)
+    if verdicts or not stopped:
+        verdict_files.write(verdicts, model, settings.json_file, settings.csv)
+        log.info(said(verdicts, model))
+        if settings.out:
+            log.info(f"\n Pages      : {Path(settings.out) / 'index.html'}")
+    if stopped:
+        done = f"{len(verdicts)} of {len(files)} files were judged before"
+        raise UserError(f"{stopped}; {done}") if verdicts else stopped
     return status(verdicts)
 
 
-def judge(files: Sequence[str], model: "Model", settings: Predict, look: Look) -> list["Verdict"]:
-    """The verdict of each file, one after another, with its page where those are wanted."""
+def judge(
+    files: Sequence[str], model: "Model", settings: Predict, look: Look
+) -> tuple[list["Verdict"], UserError | None]:
+    """The verdict of each file, one after another, with its page where those are wanted; and what
+    ended it before the last, as a full disk does.
+    """
     from tqdm import tqdm
 
     import verdict
 
     found: list[verdict.Verdict] = []
+    stopped = None
     pages = pages_of(model, settings)
     quiet = not sys.stderr.isatty()
     form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
@@ -85,12 +94,17 @@ def judge(files: Sequence[str], model: "Model", settings: Predict, look: Look) -
                 bar.n = number + share
                 bar.refresh()
 
-            found.append(verdict.of_file(file, model, settings, tell, pages is not None, look))
+            try:
+                one = verdict.of_file(file, model, settings, tell, pages is not None, look)
+            except UserError as error:
+                stopped = error
+                break
+            found.append(one)
             if pages:
-                pages.add(found[-1], partial(tell, what="drawing"))
+                pages.add(one, partial(tell, what="drawing"))
     if pages:
         pages.close()
-    return found
+    return found, stopped
 
 
 def pages_of(model: "Model", settings: Predict) -> "Folder | None":

@@ -66,7 +66,7 @@ class Processes:
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over all processes, on the CPU."""
-        values = values.cpu()
+        values = values.cpu().clone()  # the sum is written into it
         if self.world > 1:
             _together(lambda: dist.all_reduce(values))
         return values

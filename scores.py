@@ -32,7 +32,7 @@ CROPS, LEAST_CROP = 10, 0.8
 """The crops of `crops10`: squares of so many parts of the network's crop at the least. FWA takes a
 head with margins of up to an eighth of the face on each side; ours lie inside what was cut."""
 
-LEFT_OUT = ("landmarks", "media", "media_box", "media_size")
+LEFT_OUT = ("landmarks", "media_box", "media_size")
 """Columns of a manifest that scores.csv does without."""
 
 

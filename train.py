@@ -295,7 +295,7 @@ class Trainer:
         result = metrics.evaluate(labels[known], values[known])
         if bad or not math.isfinite(result["loss"]):
             raise NotANumber("the network's answer to validation faces is not a number")
-        self.left_out.note(failures)
+        self.left_out.note(failures, training=False)
         fitted = fitted_thresholds(self.rows, labels, values, self.config.rule)
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
         kept = {"loss", "accuracy", "precision", "recall", "auc"}

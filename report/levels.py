@@ -96,17 +96,26 @@ def judged(
 
 
 def means(
-    levels: Sequence[Level], keys: Sequence[str], stored: bool = False, known: bool = False
+    levels: Sequence[Level],
+    keys: Sequence[str],
+    stored: bool = False,
+    known: bool = False,
+    apart: bool = True,
 ) -> list[tables.Value]:
     """Unweighted means of metrics over sets, each set counted once, with 95 % intervals: persons
-    are drawn within each set, which are themselves given.
+    are drawn within each set, which are themselves given. No interval where one's draws are all
+    equal.
 
     stored: at the stored thresholds. known: of the sets that have the number; else the mean is
-    undefined where one of them has not.
+    undefined where one of them has not. apart: no two sets share rows, as methods share the reals
+    of their collection; else there are no intervals.
     """
     summaries = [level.stored if stored else level.summary for level in levels]
     having = [(s, level) for s, level in zip(summaries, levels, strict=True) if s is not None]
-    drawn = [_drawn(level, s.threshold, seed) for seed, (s, level) in enumerate(having)]
+    drawn = [
+        _drawn(level, s.threshold, seed) if apart else None
+        for seed, (s, level) in enumerate(having)
+    ]
     found = []
     for key in keys:
         values = np.array([s.values[key] for s, _ in having])
@@ -116,9 +125,8 @@ def means(
             continue
         draws = [drawn[i] for i in chosen]
         ends = intervals.NONE
-        if all(one is not None for one in draws):
-            together = np.mean([one[key] for one in draws if one is not None], axis=0)
-            ends = ends if intervals.are_equal(together) else intervals.percentile(together)
+        if all(one is not None and not intervals.are_equal(one[key]) for one in draws):
+            ends = intervals.percentile(np.mean([one[key] for one in draws if one], axis=0))
         found.append(tables.Value(float(values[chosen].mean()), *ends))
     return found
 

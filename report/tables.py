@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral
 
 import pandas as pd
@@ -52,14 +53,19 @@ class Table:
     title: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
 
-    @property
+    @cached_property
     def words(self) -> set[int]:
         """Places of the columns that hold words, which are read from the left; the first is one."""
         return {
             i
             for i in range(len(self.columns))
-            if i == 0 or {type(row[i]) for row in self.rows} == {str}
+            if i == 0 or _are_words([row[i] for row in self.rows])
         }
+
+
+def _are_words(cells: Sequence[Cell]) -> bool:
+    text = [cell for cell in cells if isinstance(cell, str)]
+    return len(text) == len(cells) and any(re.search("[a-z]", cell) for cell in text)
 
 
 def of(summary: Summary, key: str) -> Value:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 
@@ -218,10 +219,18 @@ def test_predict_names_what_breaks_its_decoder_and_goes_on(
 
 def test_a_full_disk_is_no_fault_of_the_file(media, weights, folder, monkeypatch):
     monkeypatch.setattr(predict, "Apart", lambda: Apart(broken))
-    file = media / "full.mp4"
-    file.write_text("")
+    files = [str(media / name) for name in ("early.mp4", "full.mp4", "text.mp4")]
+    Path(files[0]).write_text("")
+    Path(files[1]).write_text("")
+    out = media / "verdicts.csv"
+    words = ["--checkpoint", str(weights), "--device", "cpu", "--csv", str(out)]
     with pytest.raises(UserError, match=f"{folder}.* is full: make room"):
-        predict.main([str(file), "--checkpoint", str(weights), "--device", "cpu"])
+        predict.main([files[1], *words])
+    assert not out.exists()
+    # What was judged before is not lost.
+    with pytest.raises(UserError, match=r"full: make room.*1 of 3 files were judged before"):
+        predict.main([*files, *words])
+    assert pd.read_csv(out)["state"].tolist() == ["unreadable"]
     assert list(folder.iterdir()) == []
 
 

@@ -447,6 +447,16 @@ def test_a_run_that_goes_on_elsewhere_takes_its_best_along(tmp_path, files, adop
         assert (new / "best.pth").read_bytes() == (old / f"{adopted}.pth").read_bytes()
 
 
+def test_a_checkpoint_that_is_named_by_a_link_is_adopted_itself(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    checkpoint.save(old / "0003.pth", plain(epoch=3))
+    (old / "latest.pth").symlink_to("0003.pth")
+    new.mkdir()
+    checkpoint.adopt(plain(best={"epoch": 0, "valid_loss": 1}), old / "latest.pth", new)
+    assert not (new / "last.pth").is_symlink()
+    assert checkpoint.load(new / "last.pth")["epoch"] == 3
+
+
 @pytest.mark.skipif(os.name != "posix", reason="file modes of POSIX")
 def test_others_may_read_a_checkpoint_as_the_umask_says(tmp_path):
     checkpoint.save(tmp_path / "best.pth", plain())

@@ -90,3 +90,14 @@ def test_the_mean_of_two_sets_is_surer_than_either():
     widths = [r.summary.intervals["auc"][1] - r.summary.intervals["auc"][0] for r in (one, other)]
     expected = np.hypot(*widths) / 2  # of two that are drawn apart
     assert both.high - both.low == pytest.approx(expected, rel=0.15)
+
+
+def test_a_mean_whose_sets_share_rows_or_never_vary_has_no_interval():
+    shared = result(60, seed=4).faces
+    one = levels.judged(shared.frame, NO_THRESHOLDS, 200, "faces")
+    (both,) = levels.means([one, one], ["auc"], apart=False)
+    assert np.isnan(both.low) and both.value == one.summary.values["auc"]
+    assert np.isfinite(levels.means([one, one], ["auc"])[0].low)
+    sure = one.frame.assign(score=0.9 * one.frame["label"])  # no false alarm in any draw
+    found = levels.means([one, levels.judged(sure, NO_THRESHOLDS, 200, "faces")], ["auc"])
+    assert np.isnan(found[0].low) and np.isfinite(found[0].value)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from report import card
+
 ROOT = Path(__file__).parents[1]
 
 PICTURE = re.findall(
@@ -228,6 +230,13 @@ def test_a_network_file_is_about_its_network(file, tree):
     for needed in ("backbone", "heatmap_layer"):
         assert len(functions[needed].args.args) == 1
     assert set(functions) <= {"backbone", "heatmap_layer", "packaged_weights", "heatmap_reshape"}
+
+
+def test_the_tables_that_make_writes_have_their_places(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    places = re.findall(r"--card (\S+)", (ROOT / "Makefile").read_text())
+    assert len(places) == 2
+    card.refuse_unmarked(places)  # else hours of training end in an error
 
 
 def test_no_file_knows_a_machine():

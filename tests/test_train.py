@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -214,6 +216,23 @@ def test_a_run_that_goes_back_keeps_its_own_best(tmp_path: Path) -> None:
     # The same command again goes on from where it is, not from the checkpoint that it named.
     train.main([*arguments(copy, back), "--num_epochs=3", "--optimizer.lr=0.0001"])
     assert last(copy)["epoch"] == 3
+
+
+def test_a_run_that_went_back_is_not_forgotten_where_it_is_killed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, new = tmp_path / "run", tmp_path / "new"
+    train.main([*arguments(run), "--num_epochs=3"])
+    back = f"--checkpoint={run / 'checkpoints' / '0001.pth'}"
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(train.Trainer, "fit", lambda *_: sys.exit("killed"))
+        train.main([*arguments(run, back), "--num_epochs=3"])
+    assert last(run)["epoch"] == 1
+    # One that was killed before it had written what it is about holds nothing yet.
+    (new / "checkpoints").mkdir(parents=True)
+    shutil.copy(run / "checkpoints" / "0001.pth", new / "checkpoints" / "last.pth")
+    assert train.main([*arguments(new, back), "--num_epochs=2"]) == 0
+    assert last(new)["epoch"] == 2
 
 
 def test_changed_labels_are_another_run(tmp_path: Path, faces_csv) -> None:

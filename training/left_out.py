@@ -23,11 +23,17 @@ class LeftOut:
         self.total, self.max_bad = len(rows.train) + len(rows.valid), config.data.max_bad
         self.processes = processes
         self.failures = dict.fromkeys(rows.left_out)
-        self.before = len(self.failures)
+        self.met: dict[Failure, None] = {}  # while training
         self.write()
 
-    def note(self, failures: Iterable[Failure]) -> None:
-        """Name and count rows that gave no sample. Raises UserError where they are too many."""
+    def note(self, failures: Iterable[Failure], training: bool = True) -> None:
+        """Name and count rows that gave no sample. Raises UserError where they are too many.
+
+        training: they were to be learned from.
+        """
+        failures = list(failures)
+        if training:
+            self.met |= dict.fromkeys(failures)
         new = dict.fromkeys(f for f in failures if f not in self.failures)
         if not new:
             return
@@ -43,27 +49,29 @@ class LeftOut:
 
     def share(self) -> None:
         """Tell all processes what each of them met in its own share."""
-        theirs = self.processes.gather(list(self.failures))
-        self.note(failure for some in theirs for failure in some)
+        theirs = self.processes.gather((list(self.failures), list(self.met)))
+        for every, met in theirs:
+            self.note(every, training=False)
+            self.note(met)
         self.write()
 
     def refuse_one_class(self, epoch: int, reals: float, fakes: float) -> None:
         """Raises UserError where an epoch had samples of one class alone because of rows left out:
         no fake could be made of any real, say, which no network learns anything from.
         """
-        if min(reals, fakes) > 0 or not self.failures:
+        if min(reals, fakes) > 0 or not self.met:
             return
         kind = "fake" if reals else "real" if fakes else "sample"
-        first = "\n  ".join(f"{f.path}: {f.reason}" for f in list(self.failures)[-SHOWN:])
+        first = "\n  ".join(f"{f.path}: {f.reason}" for f in list(self.met)[:SHOWN])
         raise UserError(
-            f"epoch {epoch} had no {kind} to learn from: {len(self.failures):,} rows gave none, "
+            f"epoch {epoch} had no {kind} to learn from: {len(self.met):,} rows gave none, "
             f"listed in {self.file}, as\n  {first}"
         )
 
     @property
     def told(self) -> str:
         """How many rows gave no sample since the run began, in a line; empty: none."""
-        met = len(self.failures) - self.before
+        met = len(self.met)
         rows = "row" if met == 1 else "rows"
         return f"{met:,} {rows} gave no sample while training: {self.file}" if met else ""
 

@@ -76,7 +76,8 @@ def resume_state(config: Config, run: Path) -> tuple[Path, dict[str, Any]] | Non
         chosen = last
     elif config.checkpoint:
         chosen = Path(config.checkpoint)
-        if last.is_file() and chosen.absolute().parent != last.absolute().parent:
+        # A folder without config.yaml holds no run: one that was stopped while it began.
+        if before and last.is_file() and chosen.absolute().parent != last.absolute().parent:
             raise UserError(
                 f"{run} holds a run already, and {chosen} is of another one: choose a new --prefix"
             )
