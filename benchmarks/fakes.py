@@ -6,7 +6,7 @@
 Four candidates, in turns, so that a machine that slows down slows all of them:
 
 - ours: `fakes.blend` on one core, stored faces in, pairs out;
-- the release's: now blend, now swap, now warp, as `configs/release.yaml` has it, on one core;
+- the release's: now blend, now swap, as `configs/release.yaml` has it, on one core;
 - straightforward: the steps of the paper as they are written, one float array of the whole picture
   after another, the mask bent and blurred at the picture's size by SciPy, on one core;
 - training: EfficientNet-Lite0 at 224 px, forward, backward and step, on all cores, what it
