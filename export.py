@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from networks import Detector
-from networks.backbones import PUBLISHED
+from networks import PUBLISHED, Detector
 from utils import UserError, atomic_path, sha256_file, without_nan
 
 SUFFIXES = (".onnx", ".safetensors")

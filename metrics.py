@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 import curves
 import intervals
@@ -122,6 +120,10 @@ def grouping(frame: pd.DataFrame) -> tuple[np.ndarray, str]:
     integer codes, one a row, and the units' name: `identity`, or `identity, else video, else
     picture` of a table in which not all persons are known.
     """
+    # Half a second, which a verdict does without.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     rows = len(frame)
     starts, ends, nodes = [], [], rows
     unit = np.full(rows, "", dtype=object)

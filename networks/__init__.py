@@ -43,6 +43,10 @@ class Options:
     width: int
 
 
+PUBLISHED = ("timm's ", "ImageNet, ")
+"""How `weights_from` begins where a network started from weights that somebody published."""
+
+
 class Detector(nn.Module):
     """A network that normalises its own input, so that nobody can forget to.
 

@@ -15,9 +15,6 @@ from torch import nn
 from networks import Options
 from utils import UserError
 
-PUBLISHED = ("timm's ", "ImageNet, ")
-"""How `weights_from` begins where a network started from weights that somebody published."""
-
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the model hub's first answer; its client would retry for a minute."""
 

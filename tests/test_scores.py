@@ -148,12 +148,14 @@ def test_scores_csv_holds_the_manifests_keys_and_the_score(home, rows, tmp_path)
     scores.write_scores(file, rows, np.array([0.25, 0.5, 1.0]), home)
     columns = file.read_text(encoding="utf-8").splitlines()[0].split(",")
     assert columns == [
-        "path", "label", "score", "identity", "box", "source_path", "source_identity", "camera",
+        "path", "label", "score", "identity", "box", "source_path", "source_identity", "media",
+        "camera",
     ]  # fmt: skip
     written = pd.read_csv(file, dtype=str, keep_default_na=False)
     assert written["path"].tolist() == ["a.png", "b, c.png", rows["path"][2]]
     assert written["source_path"].tolist() == ["", "a.png", ""]
     assert written["identity"].tolist() == ["007", "NA", "7"]
+    assert set(written["media"]) == {"photo.jpg"}  # whose faces are one draw of the bootstrap
     assert written["label"].tolist() == ["0", "1", "1"]
     pd.testing.assert_frame_equal(rows, before)
 
