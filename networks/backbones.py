@@ -47,7 +47,7 @@ def from_timm(
     would bring them. The result says where they are from in its attribute `weights_from`.
     """
     from_hub = options.pretrained and packaged is None
-    remedy = _remedy(name, package)
+    remedy = _remedy(name, package) if from_hub else ""
     if from_hub:
         _require_weights(name, remedy)
     try:

@@ -8,14 +8,12 @@ import metrics
 from curves import ratio
 from judging import INCONCLUSIVE, NO_SIGNS, SIGNS, Limits
 from manifest import FAKE, REAL
+from report.subgroups import SMALL
 from report.tables import Cell, Table, Value
 from report.verdict_text import WORDS
 
 STATES = (SIGNS, INCONCLUSIVE, NO_SIGNS)
 """From fake to real."""
-
-FEW = 20
-"""Parts of a set with fewer rows stand in no row of their own."""
 
 
 def table(frame: pd.DataFrame, limits: Limits, resamples: int, unit: str) -> Table | None:
@@ -33,7 +31,9 @@ def table(frame: pd.DataFrame, limits: Limits, resamples: int, unit: str) -> Tab
         for name, rows in classes.items():
             by_source = rows.groupby(rows["source"].astype(str))
             parts |= {
-                f"{name}, {source}": own for source, own in by_source if source and len(own) >= FEW
+                f"{name}, {source}": own
+                for source, own in by_source
+                if source and len(own) >= SMALL
             }
     rows = [(name, len(own), *shares(own, limits, resamples)) for name, own in parts.items()]
     columns = {"part": "", "n": "n"} | {state: WORDS[state] for state in STATES}
