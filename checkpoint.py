@@ -8,24 +8,21 @@ Keys (frozen in CONTRIBUTING.md): what a reader of scores must know (labels, cro
 normalisation, thresholds), the weights, the configuration, and the state of the training.
 """
 
-import io
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 import export
 import manifest
 import splits
 from flags import Config, Face, InputSize, Model
-from hashes import DIGITS, content_hashes
 from networks import Detector, build, variant_of
 from settings import dump
-from utils import UserError, atomic_path, run_command, sha256_file, sha256_text
+from utils import UserError, atomic_path, run_command, sha256_file
 
 FORMAT = 1
 """Version of the keys below; a later version reads all earlier ones."""
@@ -48,12 +45,6 @@ INNER_KEYS = {
     "config": (),
 }
 """What the groups among the keys must hold."""
-
-ROWS_FILE = "rows.csv"
-"""Hashes of the rows that a run trained and validated on; lies beside its checkpoints."""
-
-HASHES_FILE = "hashes.txt"
-"""Hashes of files by their size and time of change; lies in data.cache."""
 
 
 # ----------------------------------------------------------------------------------- save
@@ -80,6 +71,17 @@ def describe_network(network: Detector, config: Config) -> dict[str, Any]:
         "crop": {"faces": config.data.crop, **config.face.model_dump()},
         "rule": config.rule,
         "tta": network.tta,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the weights were trained with."""
+    import timm  # two seconds; verdict.py has its network built beside the search for faces
+
+    return {
+        "torch": str(torch.__version__),
+        "timm": timm.__version__,
+        "python": sys.version.split()[0],
     }
 
 
@@ -229,91 +231,6 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
         for key, (old, new) in pairs.items()
         if old != new
     ]
-
-
-# -------------------------------------------------------------------------------- overlap
-
-
-def row_hashes(rows: pd.DataFrame, cache: str = "") -> str:
-    """rows.csv: split, label and box of rows, and hashes of what identifies them.
-
-    content: of the picture. original: of a fake's real. media: of the picture that a stored face
-    was cut from. video, source_video, identity, source_identity: of names within their source.
-    cache: a folder (data.cache) in which the hashes of unchanged files are kept.
-    """
-    return _hashes(rows, cache).to_csv(index=False, lineterminator="\n")
-
-
-def overlap(
-    checkpoint: Path, state: dict[str, Any], rows: pd.DataFrame, cache: str = ""
-) -> list[str] | None:
-    """What `rows` share with the rows that the checkpoint was trained and validated on.
-
-    Empty where nothing, None where nobody can tell: the list of its rows is not beside it, or is
-    another run's.
-    """
-    file = checkpoint.parent / ROWS_FILE
-    if not file.is_file():
-        return None
-    if sha256_file(file) != state["data"]["rows"]:
-        return None
-    seen = pd.read_csv(file, dtype=str, keep_default_na=False)
-    mine = _hashes(rows, cache)
-    found = []
-    for what, columns in SHARED.items():
-        known = {value for column in columns for value in seen[column].tolist()} - {""}
-        hit = mine[list(columns)].isin(known).any(axis=1)
-        if hit.any():
-            examples = ", ".join(rows["path"][hit.to_numpy()].head(3))
-            found.append(f"{int(hit.sum())} rows share {what} with it, as {examples}")
-    return found
-
-
-SHARED = {
-    "a picture, or its original,": ("content", "original", "media"),
-    "a video": ("video", "source_video"),
-    "an identity": ("identity", "source_identity"),
-}
-"""What two sets must not share -> the columns of rows.csv that tell."""
-
-
-def refuse_same_pictures(hashes: str) -> None:
-    """Raise UserError where one picture, under whatever names, both trains and validates."""
-    columns = ["split", "content", "original", "media"]
-    text = io.StringIO(hashes)
-    table = pd.read_csv(text, dtype=str, keep_default_na=False, usecols=columns)
-    sides = [table[table["split"] == split] for split in ("train", "val")]
-    contents = [{v for c in columns[1:] for v in side[c].tolist()} - {""} for side in sides]
-    if same := contents[0] & contents[1]:
-        raise UserError(
-            f"{len(same)} pictures are in training and in validation, under different names: "
-            "remove the copies, or give them one identity"
-        )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the weights were trained with."""
-    import timm  # two seconds; verdict.py has its network built beside the search for faces
-
-    return {
-        "torch": str(torch.__version__),
-        "timm": timm.__version__,
-        "python": sys.version.split()[0],
-    }
-
-
-def _hashes(rows: pd.DataFrame, cache: str) -> pd.DataFrame:
-    columns = {"content": "path", "original": "source_path", "media": "media"}
-    paths = {path for column in columns.values() for path in rows[column].tolist()} - {""}
-    known = content_hashes(sorted(paths), Path(cache) / HASHES_FILE if cache else None)
-    table = {"split": rows["split"], "label": rows["label"], "box": rows["box"]}
-    for name, column in columns.items():
-        table[name] = [known.get(path, "") for path in rows[column].tolist()]
-    for column in ("video", "source_video", "identity", "source_identity"):
-        names = splits.scoped(rows, column).tolist()
-        hashed = {name: sha256_text(name)[:DIGITS] if name else "" for name in set(names)}
-        table[column] = [hashed[name] for name in names]
-    return pd.DataFrame(table)
 
 
 # ------------------------------------------------------------------------------- describe

@@ -30,6 +30,7 @@ import metrics
 import networks
 import processes as several
 import scores
+import seen
 import utils
 from batches import Batch, make_loader
 from failures import NO_SCORE
@@ -139,8 +140,8 @@ def begin(config: Config, rows: Rows, state: dict[str, Any] | None, began_from: 
     continued had other rows.
     """
     run = Path(config.prefix)
-    hashes = checkpoint.row_hashes(pd.concat([rows.train, rows.valid]), config.data.cache)
-    checkpoint.refuse_same_pictures(hashes)
+    hashes = seen.row_hashes(pd.concat([rows.train, rows.valid]), config.data.cache)
+    seen.refuse_same_pictures(hashes)
     if state and state["data"]["rows"] != utils.sha256_text(hashes):
         raise UserError(
             f"{run}: the pictures or the split of data.train changed since this run began: "
@@ -151,7 +152,7 @@ def begin(config: Config, rows: Rows, state: dict[str, Any] | None, began_from: 
     if state and began_from:
         checkpoint.adopt(state, began_from, run / "checkpoints")
     utils.write_atomic(run / "config.yaml", dump(config))
-    utils.write_atomic(run / "checkpoints" / checkpoint.ROWS_FILE, hashes)
+    utils.write_atomic(run / "checkpoints" / seen.ROWS_FILE, hashes)
     return utils.sha256_text(hashes)
 
 

@@ -28,9 +28,9 @@ import pandas as pd
 import psutil
 import torch
 
-import checkpoint
 import dataset
 import manifest
+import seen
 import sources.portraits
 import splits
 from batches import EpochBatches, make_loader
@@ -130,7 +130,7 @@ class Start:
         self._take("  of which splits.leaks of all splits", self._leaks, aside=True)
         self._take("splits.random_split (data.random_split)", self._random_split, aside=True)
         self._take("dataset.locate_faces", self._locate)
-        self._take("checkpoint.row_hashes", self._row_hashes)
+        self._take("seen.row_hashes", self._row_hashes)
         self._take("  the same again", self._row_hashes, aside=True)
         self._take("dataset.training_set", self._training_set)
         self._take("first batch", self._first_batch)
@@ -171,7 +171,7 @@ class Start:
 
     def _row_hashes(self) -> None:
         cache = str(self.file.parent / f"cache{id(self)}")
-        checkpoint.row_hashes(pd.concat(self.results["parts"]), cache)
+        seen.row_hashes(pd.concat(self.results["parts"]), cache)
 
     def _training_set(self) -> None:
         self.results["samples"] = dataset.training_set(self.results["parts"][0], self.config)

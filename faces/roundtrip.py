@@ -1,6 +1,7 @@
 """A picture as an encoder leaves it: through JPEG or H.264 and back, in memory."""
 
 import io
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -30,31 +31,48 @@ def h264(image: np.ndarray, crf: float) -> np.ndarray:
     """uint8 RGB [height, width, 3] after H.264 (x264, yuv420p) of a constant rate factor 0..51.
 
     The picture stands still for FRAMES frames, of which the last is taken: what a film's motion
-    would cost comes on top. Borders are repeated up to an even size and cut off again. One thread:
-    the number of threads would change the result. Raises UnreadableImage where x264 refuses.
+    would cost comes on top (`film`).
     """
-    height, width = image.shape[:2]
+    return film([image] * FRAMES, crf)[-1]
+
+
+def film(images: Sequence[np.ndarray], crf: float) -> list[np.ndarray]:
+    """Frames of a film, uint8 RGB [height, width, 3] of one size, as H.264 leaves them.
+
+    Borders are repeated up to an even size and cut off again. One thread: the number of threads
+    would change the result. Raises UnreadableImage where x264 refuses.
+    """
+    height, width = images[0].shape[:2]
     tall, wide = (max(LEAST_SIDE, side + side % 2) for side in (height, width))
-    padded = cv2.copyMakeBorder(image, 0, tall - height, 0, wide - width, cv2.BORDER_REPLICATE)
-    pixels = np.ascontiguousarray(padded, np.uint8)
-    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
     try:
-        packets, decoder = _encoded(frame, crf), av.CodecContext.create("h264", "r")
+        packets = _encoded([_padded(image, tall, wide) for image in images], crf)
+        decoder = av.CodecContext.create("h264", "r")
         decoder.thread_count = 1
         frames = [found for packet in [*packets, None] for found in decoder.decode(packet)]
-        decoded = frames[-1].to_ndarray(format="rgb24")
-    except (av.error.FFmpegError, IndexError) as error:
+    except av.error.FFmpegError as error:
         raise UnreadableImage(f"{wide}x{tall} pixels as H.264: {error}") from None
-    return np.ascontiguousarray(decoded[:height, :width])
+    if len(frames) < len(images):
+        raise UnreadableImage(f"{wide}x{tall} pixels as H.264: {len(frames)} frames came back")
+    decoded = [frame.to_ndarray(format="rgb24") for frame in frames]
+    return [np.ascontiguousarray(frame[:height, :width]) for frame in decoded]
 
 
-def _encoded(frame: av.VideoFrame, crf: float) -> list[av.Packet]:
+def _padded(image: np.ndarray, tall: int, wide: int) -> av.VideoFrame:
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, 0, tall - height, 0, wide - width, cv2.BORDER_REPLICATE)
+    pixels = np.ascontiguousarray(padded, np.uint8)
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+
+
+def _encoded(frames: Sequence[av.VideoFrame], crf: float) -> list[av.Packet]:
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
-    encoder.framerate, encoder.thread_count = Fraction(25), 1
-    encoder.options = {"crf": f"{crf:g}", "preset": "medium"}
-    picture, packets = frame.reformat(format="yuv420p"), []
-    for number in range(FRAMES):
-        picture.pts = number
-        packets += encoder.encode(picture)
+    encoder.width, encoder.height = frames[0].width, frames[0].height
+    encoder.pix_fmt, encoder.framerate, encoder.thread_count = "yuv420p", Fraction(25), 1
+    # Without the macroblock tree: it reads memory that nobody wrote, and so the same frames gave
+    # now these bytes and now others.
+    encoder.options = {"crf": f"{crf:g}", "preset": "medium", "x264-params": "mbtree=0"}
+    packets = []
+    for number, frame in enumerate(frames):
+        frame.pts = number
+        packets += encoder.encode(frame)
     return [*packets, *encoder.encode(None)]

@@ -19,16 +19,17 @@ from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.serving import Demo
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
-from flags.testing import Cards, Compare, Heatmaps, Perturb, Rule, Tracking, Tta
+from flags.testing import Cards, Compare, Films, Heatmaps, Perturb, Rule, Tracking, Tta
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Ablation", "Augment", "Balance", "Blend", "Blending", "Cams", "CelebDf", "Check", "Compare",
-    "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face", "FaceForensics", "Fakes",
-    "Files", "Folder", "Frames", "Heatmaps", "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge",
-    "Model", "NearDuplicates", "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving",
-    "Scheduler", "Sheet", "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
+    "Ablation", "Augment", "Balance", "Blend", "Blending", "Calibrate", "Cams", "CelebDf", "Check",
+    "Compare", "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face",
+    "FaceForensics", "Fakes", "Files", "Films", "Folder", "Frames", "Heatmaps", "InputSize",
+    "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer", "Overlap",
+    "Perturb", "Predict", "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Swap", "Tracking",
+    "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 
 
@@ -152,6 +153,24 @@ class Config(Section):
             wrong.append(
                 "robustness needs pictures in files: tmp_data's are random, set one of two"
             )
+        return refuse_if(wrong, self)
+
+
+class Calibrate(Config):
+    """What calibrate.py reads: all of a run, and where the new checkpoint goes."""
+
+    films: Films = described(Films, "Films made of validation photographs.")
+    out: PathText = described(
+        "", "File to write, .pth or .safetensors; empty: calibrated/best.pth in the run folder."
+    )
+
+    @model_validator(mode="after")
+    def _writes_a_checkpoint(self) -> "Calibrate":
+        wrong = []
+        if self.out and not self.out.endswith((".pth", ".safetensors")):
+            wrong.append(f"out {self.out} must end in .pth or .safetensors")
+        if self.tmp_data:
+            wrong.append("tmp_data: random pictures calibrate nothing: remove it")
         return refuse_if(wrong, self)
 
 

@@ -108,6 +108,28 @@ RANGES = {
 """The least and the largest strength of each kind of change."""
 
 
+class Films(Section):
+    """Films that calibrate.py makes of validation photographs, since validation has none."""
+
+    frames: int = described(0, "Frames of each; 0: none are made.", ge=0, le=100)
+    h264: list[float] = described(
+        [18, 34], "Least and largest H.264 constant rate factor of a film.", "0..51"
+    )
+    resize: list[float] = described([0.4, 1.0], "Least and largest side it is shrunk to.", "share")
+    motion: float = described(
+        2.0, "Largest shift and turn between frames, in % of the picture and degrees.", ge=0, le=20
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Films":
+        wrong = []
+        for key in ("h264", "resize"):
+            given, (low, high) = getattr(self, key), RANGES[key]
+            if len(given) != 2 or not low <= given[0] <= given[1] <= high:
+                wrong.append(f"films.{key} {given}: give a rising pair within {low:g}..{high:g}")
+        return refuse_if(wrong, self)
+
+
 class Compare(Section):
     """What test.py reads with --compare."""
 

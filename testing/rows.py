@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from torch.utils.data import Dataset
 
-import checkpoint
 import dataset
 import manifest
 import scores
+import seen
 from failures import Failure
 from flags import Config, Data
 from utils import UserError
@@ -66,15 +66,15 @@ def of_manifest(name: str, data: Data, file: Path, state: dict[str, Any]) -> Col
             f"{name}: has splits, but no row of split `test`: give it some, or "
             "name another CSV by --data.test"
         )
-    seen = checkpoint.overlap(file, state, rows, data.cache)
-    if seen:
+    shared = seen.overlap(file, state, rows, data.cache)
+    if shared:
         raise UserError(
             f"{name}: {file} was trained or validated on some of these rows:\n  "
-            + "\n  ".join(seen)
+            + "\n  ".join(shared)
             + "\ntest on other people"
         )
     unknown = (
-        f"{file.parent / checkpoint.ROWS_FILE} is missing or another run's: nobody can tell "
+        f"{file.parent / seen.ROWS_FILE} is missing or another run's: nobody can tell "
         "whether this checkpoint was trained on these rows"
     )
     return Collection(
@@ -82,6 +82,6 @@ def of_manifest(name: str, data: Data, file: Path, state: dict[str, Any]) -> Col
         rows,
         whole.home,
         whole.left_out("test") if whole.has_splits else whole.left_out(),
-        (*whole.warnings, *([unknown] if seen is None else [])),
-        "unknown" if seen is None else "checked",
+        (*whole.warnings, *([unknown] if shared is None else [])),
+        "unknown" if shared is None else "checked",
     )

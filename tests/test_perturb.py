@@ -1,5 +1,10 @@
 """Worse pictures: each kind does what it says, the same way each time, and costs what it costs."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,9 +87,29 @@ def test_pictures_of_any_size_keep_it(height, width, kind):
 def test_h264_is_the_same_each_time_and_refuses_in_words(portrait, monkeypatch):
     image = portrait[100:260, 100:260]
     np.testing.assert_array_equal(roundtrip.h264(image, 28), roundtrip.h264(image, 28))
-    monkeypatch.setattr(roundtrip, "_encoded", lambda frame, crf: [])
+    monkeypatch.setattr(roundtrip, "_encoded", lambda frames, crf: [])
     with pytest.raises(UnreadableImage, match=r"160x160 pixels as H\.264"):
         roundtrip.h264(image, 28)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MALLOC_PERTURB_ is glibc's")
+def test_h264_does_not_depend_on_what_lay_in_memory():
+    """x264's macroblock tree read memory that nobody wrote: other bytes there, another picture."""
+    code = (
+        "import numpy as np, zlib; from faces import roundtrip; r = np.random.default_rng(0)\n"
+        "for side in (100, 167, 196):\n"
+        "    image = r.integers(0, 255, (side, side, 3), dtype=np.uint8)\n"
+        "    print(zlib.crc32(roundtrip.h264(image, 25).tobytes()))"
+    )
+    argv = [sys.executable, "-c", code]
+    said = {
+        subprocess.run(
+            argv, env=os.environ | {"MALLOC_PERTURB_": filled}, cwd=Path(__file__).parents[1],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for filled in ("0", "1", "200")
+    }  # fmt: skip
+    assert len(said) == 1
 
 
 def test_a_picture_gets_its_own_noise_wherever_it_lies(tmp_path, portrait):

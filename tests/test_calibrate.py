@@ -1,0 +1,272 @@
+"""Calibrate: limits fitted anew, on rows that nothing learned, and nothing else is changed."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import calibrate
+import checkpoint
+import judging
+import test as testing_command
+import thresholds
+import train
+from faces import roundtrip
+from faces.image import UnreadableImage, read_image, write_image
+from flags import Calibrate, Films
+from settings import parse
+from testing.films import Moment
+from tests import sources_of_three
+from tests.sources_of_three import SMALL
+from utils import UserError
+
+RUN = Path("log/run")
+BEST = RUN / "checkpoints" / "best.pth"
+NEW = RUN / "calibrated" / "best.pth"
+
+
+@pytest.fixture
+def trained(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of one epoch on three small sources, with its folder as the present one."""
+    monkeypatch.chdir(tmp_path)
+    sources_of_three.write(tmp_path)
+    assert train.main([*SMALL, "--data.train=all.csv", "--prefix=log/run"]) == 0
+    return tmp_path
+
+
+def run(*more: str) -> int:
+    return calibrate.main([*SMALL, "--data.train=all.csv", "--prefix=log/run", *more])
+
+
+def own(folder: Path, count: int = 24, **columns: str) -> pd.DataFrame:
+    """own.csv: pictures of another camera, brighter than all others, half of them forged."""
+    random = np.random.default_rng(7)
+    (folder / "own").mkdir()
+    rows = []
+    for number in range(count):
+        label, name = number % 2, f"own/{number}.png"
+        image = random.integers(100, 200 + 55 * label, (24, 24, 3), dtype=np.uint8)
+        write_image(folder / name, image)
+        row = {"path": name, "label": label, "source": "mine", "identity": f"me{number}"}
+        rows.append(row | columns)
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "own.csv", index=False)
+    return table
+
+
+# ---------------------------------------------------------------------------------- faces
+
+
+def test_the_same_rows_give_the_same_limits_and_nothing_else_changes(trained, capsys):
+    assert run() == 0
+    old, new = checkpoint.load(BEST), checkpoint.load(NEW)
+    assert new["thresholds"] == old["thresholds"] and new.keys() == old.keys()
+    for key in set(old) - {"weights", "data", "training"}:
+        assert repr(new[key]) == repr(old[key]), key  # NaN is not itself
+    for name, values in old["weights"].items():
+        torch.testing.assert_close(new["weights"][name], values, rtol=0, atol=0)
+    said = capsys.readouterr().out
+    assert "faces, before" in said and "faces, now" in said and "none left out" in said
+
+
+def test_limits_of_another_camera_are_those_of_its_scores(trained):
+    own(trained)
+    assert run("--data.valid=own.csv") == 0
+    old, new = checkpoint.load(BEST), checkpoint.load(NEW)
+    # Scored by test.py, from the checkpoint as it was: other rows are unknown to it.
+    argv = [*SMALL, "--data.test=own.csv", "--prefix=log/run"]
+    assert testing_command.main(argv) == 0
+    scored = pd.read_csv(RUN / "test" / "scores.csv")
+    labels, values = scored["label"].to_numpy(), scored["score"].to_numpy()
+    sources = scored["source"].to_numpy(str)
+    expected = thresholds.fit(labels, values, "24 validation faces of own.csv", sources=sources)
+    assert new["thresholds"] == vars(expected) and new["thresholds"] != old["thresholds"]
+    assert new["data"]["valid"] == "own.csv" and new["data"]["train"] == "all.csv"
+
+
+def test_what_fitted_it_is_refused_as_a_test_and_so_is_what_trained_it(trained):
+    own(trained)
+    assert run("--data.valid=own.csv") == 0
+    argv = [*SMALL, "--prefix=log/run", f"--test_checkpoint={NEW}"]
+    with pytest.raises(UserError, match="was trained or validated on some of these rows"):
+        testing_command.main([*argv, "--data.test=own.csv"])
+    # Those that the run trained and validated on are still known.
+    whole = pd.read_csv("all.csv")
+    whole[whole["split"] == "train"].drop(columns="split").to_csv("seen.csv", index=False)
+    with pytest.raises(UserError, match="was trained or validated on some of these rows"):
+        testing_command.main([*argv, "--data.test=seen.csv"])
+    assert testing_command.main([*argv, "--data.test=all.csv"]) == 0
+
+
+def test_rows_that_it_was_trained_on_calibrate_nothing(trained):
+    whole = pd.read_csv("all.csv")
+    whole[whole["split"] == "train"].drop(columns="split").to_csv("seen.csv", index=False)
+    with pytest.raises(UserError, match="was trained on some of these rows"):
+        run("--data.valid=seen.csv")
+    assert not NEW.exists()
+
+
+def test_without_the_list_of_its_rows_nobody_knows_and_it_says_so(trained, capsys):
+    (BEST.parent / "rows.csv").unlink()
+    assert run() == 0
+    assert "nobody can tell" in capsys.readouterr().err
+    assert not (NEW.parent / "rows.csv").exists()
+    assert checkpoint.load(NEW)["data"]["rows"] == checkpoint.load(BEST)["data"]["rows"]
+
+
+def test_by_another_tta_all_is_fitted_by_it(trained):
+    assert run("--tta=flip") == 0
+    new = checkpoint.load(NEW)
+    assert new["tta"] == "flip"
+    own(trained)  # scored by the new checkpoint's tta, whose limits then fit
+    argv = [*SMALL, "--prefix=log/run", f"--test_checkpoint={NEW}", "--data.test=own.csv"]
+    assert testing_command.main(argv) == 0
+    flipped = pd.read_csv(RUN / "test" / "scores.csv")["score"]
+    assert testing_command.main([*argv[:-2], argv[-1]]) == 0
+    once = pd.read_csv(RUN / "test" / "scores.csv")["score"]
+    assert (flipped != once).any()
+    assert new["thresholds"] != checkpoint.load(BEST)["thresholds"]
+
+
+def test_weights_alone_stay_weights_alone(trained):
+    Path("released").mkdir()
+    state = checkpoint.load(BEST)
+    file = Path("released/detector.safetensors")
+    checkpoint.export.write(file, checkpoint.network_of(state), state, "0" * 64)
+    (file.parent / "rows.csv").write_bytes((BEST.parent / "rows.csv").read_bytes())
+    with pytest.raises(UserError, match=r"name --out log/run/calibrated/best\.safetensors"):
+        run(f"--test_checkpoint={file}")
+    assert run(f"--test_checkpoint={file}", "--out=mine/detector.safetensors") == 0
+    new = checkpoint.load("mine/detector.safetensors")
+    assert new["thresholds"] == state["thresholds"] and new["training"] == {}
+    assert Path("mine/rows.csv").is_file()
+
+
+# ---------------------------------------------------------------------------------- films
+
+
+def test_films_are_made_where_validation_has_none(trained):
+    assert "video_thresholds" not in checkpoint.load(BEST)
+    assert run("--films.frames=3") == 0
+    new = checkpoint.load(NEW)
+    films = thresholds.Thresholds.of(new["video_thresholds"])
+    assert films.unit == "video" and films.data.startswith("18 films of 3 frames made of")
+    assert new["thresholds"] == checkpoint.load(BEST)["thresholds"]
+    assert vars(films) != new["thresholds"]
+    first = new["video_thresholds"]
+    assert run("--films.frames=3") == 0 and checkpoint.load(NEW)["video_thresholds"] == first
+    assert run("--films.frames=3", "--num_workers=2") == 0
+    assert checkpoint.load(NEW)["video_thresholds"] == first
+    # A verdict of a film is by them, that of a photo by the others.
+    assert judging.limits_of(new, film=True).data == films.data
+    assert judging.limits_of(new, film=False).data == new["thresholds"]["data"]
+
+
+def test_films_hardly_compressed_nor_moved_are_the_photographs(trained):
+    gentle = ["--films.h264=0,0", "--films.resize=1,1", "--films.motion=0"]
+    assert run("--films.frames=2", *gentle) == 0
+    new = checkpoint.load(NEW)
+    for key in ("threshold", "t_low", "t_high"):
+        assert new["video_thresholds"][key] == pytest.approx(new["thresholds"][key], abs=0.02)
+
+
+def test_films_of_its_own_are_the_better_ones(trained):
+    own(trained, video="", split="val")
+    table = pd.read_csv("own.csv").assign(video=[f"v{i}" for i in range(24)])
+    table.to_csv("own.csv", index=False)
+    with pytest.raises(UserError, match=r"own\.csv has films of its own: leave films\.frames at 0"):
+        run("--data.valid=own.csv", "--films.frames=2")
+    assert run("--data.valid=own.csv") == 0
+    assert "24 validation videos" in checkpoint.load(NEW)["video_thresholds"]["data"]
+
+
+def test_a_rule_that_wants_more_frames_says_so(trained):
+    assert train.main(
+        [*SMALL, "--data.train=all.csv", "--prefix=log/trimmed", "--rule=trimmed"]
+    ) == 0  # fmt: skip
+    with pytest.raises(UserError, match=r"films\.frames 8: 8 faces, and trimmed needs more"):
+        run("--prefix=log/trimmed", "--films.frames=8")
+
+
+def test_a_moment_has_the_size_of_its_picture_and_always_the_same_pixels(tmp_path, portrait):
+    file = tmp_path / "a.png"
+    write_image(file, np.ascontiguousarray(portrait[:203, 100:301]))
+    settings = Films(frames=4)
+    shown = [Moment(number, settings)(str(file)) for number in range(3)]
+    assert all(one.shape == (203, 201, 3) and one.dtype == np.uint8 for one in shown)
+    again = Moment(1, settings)(str(file))
+    np.testing.assert_array_equal(shown[1], again)
+    assert (shown[0] != shown[1]).any()
+    still = Films(frames=4, motion=0)
+    one, other = Moment(0, still)(str(file)), Moment(3, still)(str(file))
+    np.testing.assert_array_equal(one, other)  # compression and size are the film's
+
+
+def test_harder_films_are_farther_from_the_photograph(tmp_path, portrait):
+    file = tmp_path / "a.png"
+    write_image(file, np.ascontiguousarray(portrait[:200, 100:300]))
+    original = read_image(str(file)).astype(int)
+
+    def away(**settings) -> float:
+        fixed = {"h264": [18, 18], "resize": [1, 1], "motion": 0.0} | settings
+        return float(np.abs(Moment(0, Films(frames=1, **fixed))(str(file)) - original).mean())
+
+    assert away() < away(h264=[30, 30]) < away(h264=[40, 40])
+    assert away() < away(resize=[0.5, 0.5]) < away(resize=[0.2, 0.2])
+    assert away() < away(motion=4.0)
+
+
+def test_frames_come_back_in_their_order():
+    grey = [np.full((33, 40, 3), value, np.uint8) for value in (20, 90, 160, 230)]
+    back = roundtrip.film(grey, 18)
+    assert [one.shape for one in back] == [(33, 40, 3)] * 4
+    assert [round(float(one.mean()), -1) for one in back] == [20, 90, 160, 230]
+
+
+def test_a_film_that_lost_a_frame_is_no_film(monkeypatch):
+    encoded = roundtrip._encoded
+    monkeypatch.setattr(roundtrip, "_encoded", lambda frames, crf: encoded(frames[:1], crf))
+    with pytest.raises(UnreadableImage, match="1 frames came back"):
+        roundtrip.film([np.zeros((32, 32, 3), np.uint8)] * 2, 18)
+
+
+# -------------------------------------------------------------------------------- refusals
+
+
+def test_its_folder_is_not_that_of_the_checkpoint(trained):
+    before = BEST.read_bytes()
+    with pytest.raises(UserError, match=r"rows\.csv of .* lies there: name another folder"):
+        run(f"--out={BEST}")
+    assert BEST.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained):
+    with pytest.raises(UserError, match="contradicts the configuration"):
+        run("--input_size.height=32")
+    with pytest.raises(UserError, match="no such checkpoint"):
+        run("--prefix=log/nothing")
+
+
+def test_one_class_alone_is_refused(trained):
+    table = own(trained)
+    table[table["label"] == 0].to_csv("own.csv", index=False)
+    with pytest.raises(UserError, match="the calibration set has reals only"):
+        run("--data.valid=own.csv")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--out=a.onnx"], "must end in .pth or .safetensors"),
+        (["--films.h264=30,20"], "films.h264 [30.0, 20.0]: give a rising pair within 0..51"),
+        (["--films.resize=0.5"], "films.resize"),
+        (["--films.frames=-1"], "films.frames"),
+        (["--tmp_data=8,3,16,16"], "random pictures calibrate nothing"),
+    ],
+)
+def test_what_the_command_line_refuses(argv, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(Calibrate, argv, "")
+    assert ended.value.code == 2 and says in capsys.readouterr().err
