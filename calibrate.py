@@ -1,17 +1,20 @@
-"""Calibrate: fit a checkpoint's thresholds and temperature anew, and change nothing else of it.
+"""Calibrate: fit a checkpoint's limits anew, on rows that it was not trained on.
 
     python calibrate.py --config_file configs/ResNet.yaml --data.valid own.csv
     python calibrate.py --config_file configs/ResNet.yaml --tta flip
-    python calibrate.py --config_file configs/release.yaml --films.frames 8
-    python calibrate.py --config_file FILE --test_checkpoint A.safetensors --out b/A.safetensors
+    python calibrate.py --config_file configs/release.yaml --films.frames 16
+    python calibrate.py --config_file configs/release.yaml --data.valid own.csv \\
+        --test_checkpoint weights/detector.safetensors --out mine/detector.safetensors
 
 For cameras whose reals score otherwise than those of its training, for another `tta`, and for
-films where validation has only photographs: films are then made of them. Rows that the checkpoint
-was trained on are refused. Writes calibrated/best.pth into the run folder, or `out`, and beside it
-rows.csv, so that test.py refuses a test on what fitted it, and left_out.csv.
+films where validation has only photographs: films are then made of them. The thresholds, the
+temperature and what faces are usual are fitted; the weights stay. Writes
+calibrated/best.safetensors into the run folder, or `out`, to test and to judge with, and beside it
+rows.csv, by which test.py refuses a test on what trained or fitted it.
 """
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -45,9 +48,6 @@ from training.thresholds import Fitted, fitted_thresholds
 from training.usual import Reals
 from utils import UserError
 
-FITTED = ("thresholds", "video_thresholds", "features")
-"""The keys of a checkpoint that are fitted here, all of them by its `tta`."""
-
 
 def main(argv: list[str]) -> int:
     config = parse(Calibrate, argv, __doc__)
@@ -61,34 +61,29 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     """One checkpoint with new limits, from its configuration to its file."""
     run = Path(config.prefix)
     file = Path(config.test_checkpoint or run / "checkpoints" / "best.pth")
-    target = Path(config.out or run / "calibrated" / "best.pth")
+    target = Path(config.out or run / "calibrated" / "best.safetensors")
     state = checkpoint.load(file)
     refuse(config, file, target, state)
-    rows = with_faces(to_calibrate(config, file, state), config, processes)
+    chosen = to_calibrate(config)
+    before = known_rows(chosen, config, file, state)
+    for note in chosen.notes:
+        print(f"WARNING: {note}", file=sys.stderr)
+
+    valid, without = dataset.locate_faces(chosen.valid, config.data, config.face, processes.device)
+    require_classes(valid, "calibration", fakes_on=False)
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
-    judge = Judge(config, network, processes, rows)
+    judge = Judge(config, network, processes, replace(chosen, valid=valid))
+    fitted, failures = judge.fitted(state["rule"])
 
-    fitted, failures = judge.faces(state["rule"])
-    left_out = (*rows.left_out, *failures)
-    check_share(left_out, len(rows.valid) + len(rows.left_out), config.data.max_bad)
-    if config.films.frames:
-        if "video_thresholds" in fitted:
-            raise UserError(f"{rows.valid_name} has films of its own: leave films.frames at 0")
-        fitted["video_thresholds"] = judge.films(state["rule"])
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    hashed = write_rows(target.parent / seen.ROWS_FILE, file, state, rows, config.data.cache)
-    kept = {key: value for key, value in state.items() if key not in FITTED}
-    new = kept | fitted | {"tta": network.tta}
-    new["data"] = state["data"] | {"valid": rows.valid_name} | hashed
-    if target.suffix == ".pth":
-        checkpoint.save(target, new)
-    else:
-        export.write(target, checkpoint.network_of(new), new, utils.sha256_file(file))
-    write_failures(target.parent / "left_out.csv", left_out, rows.home)
+    left_out = [*chosen.left_out, *without, *failures]
+    total = chosen.train["path"].nunique() + chosen.valid["path"].nunique()
+    check_share(left_out, total + len(chosen.left_out), config.data.max_bad)
+    write_failures(run / "calibrated" / "left_out.csv", left_out, chosen.home)
+    new = with_limits(state, fitted, network.tta)
+    write(target, file, new, before, judge.rows, config.data.cache)
     print(tables.console(before_and_after(state, new)))
-    print(f" Pictures : {summary(left_out, target.parent / 'left_out.csv')}")
+    print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
     print(f" Written  : {target}")
     return 0
 
@@ -97,71 +92,68 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
 
 
 def refuse(config: Calibrate, file: Path, target: Path, state: dict[str, Any]) -> None:
-    """Raise UserError where the checkpoint is another network's, or its files would be lost."""
+    """Raise UserError, before hours of work, where it could not be written or would not fit."""
     if against := checkpoint.contradictions(state, config):
         raise UserError(f"{file} contradicts the configuration:\n  " + "\n  ".join(against))
-    if target.parent.resolve() == file.parent.resolve():
+    if target.is_dir() or target.resolve() == file.resolve():
+        raise UserError(f"out {target} is there already: name another file")
+    others = [*target.parent.glob("*.pth"), *target.parent.glob("*.safetensors")]
+    rows = [] if target.is_file() else [*target.parent.glob(seen.ROWS_FILE)]
+    if strangers := sorted({path.name for path in [*others, *rows]} - {target.name}):
         raise UserError(
-            f"out {target}: the {seen.ROWS_FILE} of {file} lies there: name another folder"
+            f"out {target}: {', '.join(strangers)} lies there, and each checkpoint needs a "
+            f"{seen.ROWS_FILE} of its own beside it: name another folder"
         )
-    if not state["training"] and target.suffix == ".pth":
-        raise UserError(
-            f"{file} holds the weights and not the training that a .pth has: name "
-            f"--out {target.with_suffix('.safetensors')}"
+    if config.rule != state["rule"]:
+        print(
+            f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}",
+            file=sys.stderr,
         )
+    if config.films.frames:
+        try:
+            rules.of_track(np.zeros(config.films.frames), state["rule"])
+        except rules.NoScore as none:
+            raise UserError(f"films.frames {config.films.frames}: {none}: raise it") from None
 
 
-def to_calibrate(config: Calibrate, file: Path, state: dict[str, Any]) -> Rows:
-    """The rows of data.valid, else those that validate data.train.
+def to_calibrate(config: Calibrate) -> Rows:
+    """The rows of data.valid, else those that validate data.train; `train` is read for those."""
+    name = config.data.valid or config.data.train
+    if not name:
+        raise UserError("nothing to calibrate on: name a CSV or a folder by --data.valid")
+    whole = manifest.read(name, config.data.fake_label)
+    valid = whole.split("val") if whole.has_splits else whole.rows
+    if not config.data.valid and (len(valid) == 0 or not whole.has_splits):
+        return read_rows(config)  # split at random, or refused
+    if len(valid) == 0:
+        raise UserError(f"{name}: has splits, but no row of split `val`: give it some")
+    left_out = whole.left_out("val") if whole.has_splits else whole.left_out()
+    return Rows(valid.iloc[:0], valid, name, whole.home, left_out, whole.warnings)
 
-    Raises UserError where the checkpoint was trained on some of them.
+
+def known_rows(
+    rows: Rows, config: Calibrate, file: Path, state: dict[str, Any]
+) -> pd.DataFrame | None:
+    """rows.csv of the checkpoint, None where nobody knows what trained it, which is said.
+
+    Raises UserError where it was trained on some of the rows.
     """
-    data = config.data
-    if data.valid:
-        whole = manifest.read(data.valid, data.fake_label)
-        splits = ("val",) if whole.has_splits else ()
-        valid = whole.split("val") if whole.has_splits else whole.rows
-        rows = Rows(valid.iloc[:0], valid, data.valid, whole.home, whole.left_out(*splits))
-    else:
-        rows = replace(read_rows(config), left_out=())
-    shared = seen.overlap(file, state, rows.valid, data.cache, sides=("train",))
+    before = seen.rows_of(file, state)
+    if before is None:
+        print(
+            f"WARNING: {file.parent / seen.ROWS_FILE} is missing or another run's: nobody can tell "
+            "whether this checkpoint was trained on these rows, nor will test.py know that they "
+            "fitted it",
+            file=sys.stderr,
+        )
+    shared = seen.overlap(file, state, rows.valid, config.data.cache, validated=False)
     if shared:
         raise UserError(
             f"{rows.valid_name}: {file} was trained on some of these rows:\n  "
             + "\n  ".join(shared)
             + "\nname others by --data.valid"
         )
-    if shared is None:
-        print(
-            f"WARNING: {file.parent / seen.ROWS_FILE} is missing or another run's: nobody "
-            "can tell whether this checkpoint was trained on these rows",
-            file=sys.stderr,
-        )
-    return rows
-
-
-def with_faces(rows: Rows, config: Calibrate, processes: Processes) -> Rows:
-    """The same rows with their faces found; pictures that gave none are left out and named."""
-    valid, without = dataset.locate_faces(rows.valid, config.data, config.face, processes.device)
-    require_classes(valid, "calibration", fakes_on=False)
-    return replace(rows, valid=valid, left_out=(*rows.left_out, *without))
-
-
-def write_rows(
-    target: Path, file: Path, state: dict[str, Any], rows: Rows, cache: str
-) -> dict[str, str]:
-    """rows.csv of the new checkpoint, and its hash for `data`: what trained and validated the old
-    one, and what fitted the new. Nothing where nobody knows what trained it.
-    """
-    before = seen.rows_of(file, state)
-    if before is None:
-        target.unlink(missing_ok=True)  # an earlier calibration's
-        return {}
-    text = seen.row_hashes(rows.valid.assign(split="val"), cache)
-    both = pd.concat([before, seen.as_rows(text)]).drop_duplicates()
-    whole = both.to_csv(index=False, lineterminator="\n")
-    utils.write_atomic(target, whole)
-    return {"rows": utils.sha256_text(whole)}
+    return before
 
 
 # --------------------------------------------------------------------------------- limits
@@ -169,7 +161,7 @@ def write_rows(
 
 @dataclass(frozen=True)
 class Judge:
-    """What scores the rows, and fits what a checkpoint says of its scores."""
+    """What scores validation rows, and fits what a checkpoint says of its scores."""
 
     config: Calibrate
     network: Detector
@@ -180,59 +172,127 @@ class Judge:
         layout = scores.layout(self.config.channels_last)
         self.network.to(device=self.processes.device, memory_format=layout)  # type: ignore[call-overload]
 
-    @property
-    def labels(self) -> np.ndarray:
-        return self.rows.valid["label"].to_numpy(int)
+    def fitted(self, rule: str) -> tuple[Fitted, list[Failure]]:
+        """The checkpoint's keys `thresholds`, `features`, and `video_thresholds` where there are
+        films or some are made; and what had no score.
 
-    def faces(self, rule: str) -> tuple[Fitted, list[Failure]]:
-        """FITTED of the faces as they are, and of the videos among them, as train.py does it."""
-        samples = dataset.evaluation_set(self.rows.valid, self.config)
-        loader = scores.loader_for(samples, self.config, self.processes.device)
-        reals = Reals(self.network, loader, self.labels)
-        values, failures = self.score(reals, len(loader), "faces")
-        fitted = fitted_thresholds(self.rows, self.labels, values, rule)
-        return fitted | reals.fitted(self.processes, self.rows.valid_name), failures
-
-    def films(self, rule: str) -> dict[str, Any]:
-        """Thresholds of films that are made of the faces, `films.frames` moments each.
-
-        A film of which a moment has no score is not counted.
+        Raises UserError where too little is left to fit anything.
         """
-        settings = self.config.films
-        frames = []
+        rows = self.rows.valid
+        labels = rows["label"].to_numpy(int)
+        loader = self.loader(rows)
+        reals = Reals(self.network, loader, labels)
+        values, failures = self.score(reals, rows, len(loader), "faces")
+        fitted = fitted_thresholds(self.rows, labels, values, rule)
+        refuse_undefined(fitted["thresholds"])
+        fitted |= reals.fitted(self.processes, self.rows.valid_name)
+        of_films = fitted.pop("video_thresholds", None)
+        if of_films and is_defined(of_films):
+            if self.config.films.frames:
+                raise UserError(
+                    f"{self.rows.valid_name} has films of its own: leave films.frames 0"
+                )
+            return fitted | {"video_thresholds": of_films}, failures
+        if not self.config.films.frames:
+            return fitted, failures
+        of_films, more = self.films(rule)
+        refuse_undefined(of_films)
+        known = {failure.path for failure in failures}
+        failures += [failure for failure in more if failure.path not in known]
+        return fitted | {"video_thresholds": of_films}, failures
+
+    def films(self, rule: str) -> tuple[dict[str, Any], list[Failure]]:
+        """Thresholds of films that are made of the photographs, `films.frames` moments each, and
+        the photographs that gave none, once each: one bad moment leaves a film out.
+        """
+        settings, rows = self.config.films, self.rows.valid
+        rows = rows[rows["video"] == ""].reset_index(drop=True)
+        each: list[np.ndarray] = []
+        failures: dict[str, Failure] = {}
         for number in range(settings.frames):
-            samples = dataset.evaluation_set(
-                self.rows.valid, self.config, read=Moment(number, settings)
-            )
-            loader = scores.loader_for(samples, self.config, self.processes.device)
-            values, _ = self.score(loader, len(loader), f"frame {number + 1}")
-            frames.append(values)
-        each = np.stack(frames, axis=1)
-        known = np.isfinite(each).all(axis=1)
-        try:
-            values = np.array([rules.of_track(film, rule) for film in each[known]])
-        except rules.NoScore as none:
-            raise UserError(f"films.frames {settings.frames}: {none}: raise it") from None
+            loader = self.loader(rows, Moment(number, settings))
+            values, failed = self.score(loader, rows, len(loader), f"frame {number + 1}")
+            each.append(values)
+            failures |= {failure.path: failure for failure in failed}
+        moments = np.reshape(each, (settings.frames, len(rows)))
+        known = np.isfinite(moments).all(axis=0)
+        values = np.array([rules.of_track(film, rule) for film in moments[:, known].T])
         name = (
             f"{len(values)} films of {settings.frames} frames made of validation faces of "
             f"{self.rows.valid_name}, H.264 CRF {settings.h264[0]:g} to {settings.h264[1]:g}, "
             f"shrunk to {settings.resize[0]:g} to {settings.resize[1]:g}, by {rule}"
         )
-        sources = self.rows.valid["source"].to_numpy()
-        fitted = thresholds.fit(self.labels[known], values, name, "video", sources[known])
-        return vars(fitted)
+        labels, sources = rows["label"].to_numpy(int), rows["source"].to_numpy()
+        limits = thresholds.fit(labels[known], values, name, "video", sources[known])
+        return vars(limits), [*failures.values()]
+
+    def loader(self, rows: pd.DataFrame, read: Any = None) -> Any:
+        """Batches of the rows' faces, in order. read: how else a file becomes a picture."""
+        changed = {"read": read} if read else {}
+        samples = dataset.evaluation_set(rows, self.config, **changed)
+        return scores.loader_for(samples, self.config, self.processes.device)
 
     def score(
-        self, loader: Iterable[Batch], batches: int, what: str
+        self, loader: Iterable[Batch], rows: pd.DataFrame, batches: int, what: str
     ) -> tuple[np.ndarray, list[Failure]]:
         """Scores [n] of the rows, NaN where one failed, and what failed."""
         config, device = self.config, self.processes.device
         precision, _ = scores.scoring_precision(config, device)
-        names = self.rows.valid["path"].tolist()
+        names, layout = rows["path"].tolist(), config.channels_last
         with tqdm(total=batches, desc=what, disable=not sys.stderr.isatty()) as bar:
-            return scores.score(
-                self.network, loader, names, device, precision, config.channels_last, bar.update
-            )
+            return scores.score(self.network, loader, names, device, precision, layout, bar.update)
+
+
+def is_defined(limits: dict[str, Any]) -> bool:
+    return math.isfinite(limits["t_low"]) and math.isfinite(limits["t_high"])
+
+
+def refuse_undefined(limits: dict[str, Any]) -> None:
+    if not is_defined(limits):
+        raise UserError(f"{limits['data']} fit no limits: it takes reals and fakes with a score")
+
+
+def with_limits(state: dict[str, Any], fitted: Fitted, tta: str) -> dict[str, Any]:
+    """The checkpoint with what was fitted. Its `features` stay where the reals are too few for new
+    ones: they are the network's, whatever scores it. Limits of films do not: they were others'.
+    """
+    kept = {key: value for key, value in state.items() if key != "video_thresholds"}
+    return kept | fitted | {"tta": tta}
+
+
+# ---------------------------------------------------------------------------------- files
+
+
+def write(
+    target: Path,
+    file: Path,
+    state: dict[str, Any],
+    before: pd.DataFrame | None,
+    rows: Rows,
+    cache: str,
+) -> None:
+    """The checkpoint and its rows.csv; where one cannot be written, both stay as they were.
+
+    before: what trained and validated the old one; None: nobody knows, and there is no rows.csv.
+    """
+    network, sha256, beside = checkpoint.network_of(state), utils.sha256_file(file), target.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    if before is None:
+        export.write(target, network, with_rows(state, ""), sha256)
+        (beside / seen.ROWS_FILE).unlink(missing_ok=True)  # an earlier calibration's
+        return
+    mine = seen.as_rows(seen.row_hashes(rows.valid.assign(split="val"), cache))
+    known = set(before.itertuples(index=False, name=None))
+    new = [row for row in mine.itertuples(index=False, name=None) if row not in known]
+    table = pd.concat([before, pd.DataFrame(new, columns=before.columns)])
+    text = table.to_csv(index=False, lineterminator="\n")
+    with utils.atomic_path(beside / seen.ROWS_FILE) as part:
+        part.write_bytes(text.encode())
+        export.write(target, network, with_rows(state, utils.sha256_text(text)), sha256)
+
+
+def with_rows(state: dict[str, Any], sha256: str) -> dict[str, Any]:
+    return state | {"data": state["data"] | {"rows": sha256}}
 
 
 def before_and_after(old: dict[str, Any], new: dict[str, Any]) -> tables.Table:
@@ -240,14 +300,13 @@ def before_and_after(old: dict[str, Any], new: dict[str, Any]) -> tables.Table:
     columns = {"limits": "", "t_low": "No signs below", "threshold": "Equal error"}
     columns |= {"t_high": "Signs above", "temperature": "Temperature", "data": "From"}
     rows: list[tuple[tables.Cell, ...]] = []
-    for name, state in (("before", old), ("now", new)):
-        for key, unit in (("thresholds", "faces"), ("video_thresholds", "films")):
-            if key not in state:
-                continue
-            known = thresholds.Thresholds.of(state[key])
+    for key, unit in (("thresholds", "faces"), ("video_thresholds", "films")):
+        for state, name in ((old, "before"), (new, "now")):
+            known = thresholds.Thresholds.of(state.get(key) or vars(thresholds.NO_THRESHOLDS))
             numbers = (known.t_low, known.threshold, known.t_high, known.temperature)
             cells = [tables.Value(number) for number in numbers]
-            rows.append((f"{unit}, {name}", *cells, known.data))
+            data = known.data if key in state else "none: films are judged by those of faces"
+            rows.append((f"{unit}, {name}", *cells, data))
     return tables.Table(columns, rows, "Limits")
 
 

@@ -76,7 +76,7 @@ def _fitted(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, f
     # A direction needs a few faces to be known by; each fold has at least 16.
     k = min(DIRECTIONS, n // 4, d - 1)
     variances = values**2 / (n - 1)
-    tiny = 1e-6 * variances.sum() / d + 1e-12
+    tiny = float(1e-6 * variances.sum() / d + 1e-12)
     rest = max(float(variances[k:].sum() / (d - k)), tiny)
     return mean, directions[:k], np.maximum(variances[:k], rest), rest
 

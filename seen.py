@@ -50,17 +50,21 @@ def overlap(
     state: dict[str, Any],
     rows: pd.DataFrame,
     cache: str = "",
-    sides: tuple[str, ...] = ("train", "val"),
+    validated: bool = True,
 ) -> list[str] | None:
     """What `rows` share with the rows that the checkpoint was trained and validated on.
 
-    Empty where nothing, None where nobody can tell, as `rows_of`. sides: which of the two count.
+    Empty where nothing, None where nobody can tell, as `rows_of`. validated: whether what it
+    only validated on counts. Without it, those pictures themselves are not asked about.
     """
     known = rows_of(checkpoint, state)
     if known is None:
         return None
-    known = known[known["split"].isin(sides)]
     mine = _hashes(rows, cache)
+    if not validated:
+        of_training = known["split"] == "train"
+        only = (mine["content"] != "") & mine["content"].isin(known["content"][~of_training])
+        known, mine, rows = known[of_training], mine[~only], rows[~only.to_numpy()]
     found = []
     for what, columns in SHARED.items():
         values = {value for column in columns for value in known[column].tolist()} - {""}

@@ -8,7 +8,7 @@ settings.py reads it from defaults, then a YAML, then the command line.
 
 import os
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -161,14 +161,25 @@ class Calibrate(Config):
 
     films: Films = described(Films, "Films made of validation photographs.")
     out: PathText = described(
-        "", "File to write, .pth or .safetensors; empty: calibrated/best.pth in the run folder."
+        "", "File to write, .safetensors; empty: calibrated/best.safetensors in the run folder."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_of_its_own(cls, values: Any) -> Any:
+        # Of a run that split its validation off at random; here data.valid alone counts.
+        data = values.get("data") if isinstance(values, dict) else None
+        if isinstance(data, dict) and data.get("valid"):
+            return values | {"data": data | {"random_split": False}}
+        return values
 
     @model_validator(mode="after")
     def _writes_a_checkpoint(self) -> "Calibrate":
         wrong = []
-        if self.out and not self.out.endswith((".pth", ".safetensors")):
-            wrong.append(f"out {self.out} must end in .pth or .safetensors")
+        if self.out and not self.out.endswith(".safetensors"):
+            wrong.append(f"out {self.out} must end in .safetensors")
+        if self.checkpoint:
+            wrong.append(f"checkpoint {self.checkpoint}: nothing is trained: set test_checkpoint")
         if self.tmp_data:
             wrong.append("tmp_data: random pictures calibrate nothing: remove it")
         return refuse_if(wrong, self)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from faces import roundtrip
-from faces.image import read_image
+from faces.image import UnreadableImage, read_image
 from flags import Films
 from utils import sample_seed
 
@@ -42,7 +42,10 @@ class Moment:
         begin, end = moment.uniform(-1, 1, (2, 4)) * self.films.motion
         # It drifts a twelfth of the way: two such places are about half a second apart.
         steps = np.linspace(0, 1 / 12, roundtrip.FRAMES)
-        moving = [_moved(image, begin + (end - begin) * step, small) for step in steps]
+        try:
+            moving = [_moved(image, begin + (end - begin) * step, small) for step in steps]
+        except cv2.error as error:  # sides that OpenCV cannot count
+            raise UnreadableImage(f"{width}x{height} pixels cannot be moved: {error.err}") from None
         shown = roundtrip.film(moving, crf)[-1]
         return cv2.resize(shown, (width, height), interpolation=cv2.INTER_LINEAR)
 

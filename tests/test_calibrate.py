@@ -9,6 +9,7 @@ import torch
 
 import calibrate
 import checkpoint
+import export
 import judging
 import test as testing_command
 import thresholds
@@ -24,7 +25,7 @@ from utils import UserError
 
 RUN = Path("log/run")
 BEST = RUN / "checkpoints" / "best.pth"
-NEW = RUN / "calibrated" / "best.pth"
+NEW = RUN / "calibrated" / "best.safetensors"
 
 
 @pytest.fixture
@@ -62,9 +63,10 @@ def own(folder: Path, count: int = 24, **columns: str) -> pd.DataFrame:
 def test_the_same_rows_give_the_same_limits_and_nothing_else_changes(trained, capsys):
     assert run() == 0
     old, new = checkpoint.load(BEST), checkpoint.load(NEW)
-    assert new["thresholds"] == old["thresholds"] and new.keys() == old.keys()
-    for key in set(old) - {"weights", "data", "training"}:
+    assert new["thresholds"] == old["thresholds"] and set(old) <= set(new)
+    for key in set(old) - {"weights", "config", "training"}:
         assert repr(new[key]) == repr(old[key]), key  # NaN is not itself
+    assert (NEW.parent / "rows.csv").read_bytes() == (BEST.parent / "rows.csv").read_bytes()
     for name, values in old["weights"].items():
         torch.testing.assert_close(new["weights"][name], values, rtol=0, atol=0)
     said = capsys.readouterr().out
@@ -83,7 +85,7 @@ def test_limits_of_another_camera_are_those_of_its_scores(trained):
     sources = scored["source"].to_numpy(str)
     expected = thresholds.fit(labels, values, "24 validation faces of own.csv", sources=sources)
     assert new["thresholds"] == vars(expected) and new["thresholds"] != old["thresholds"]
-    assert new["data"]["valid"] == "own.csv" and new["data"]["train"] == "all.csv"
+    assert new["data"]["valid"] == "all.csv"  # by which its weights were chosen
 
 
 def test_what_fitted_it_is_refused_as_a_test_and_so_is_what_trained_it(trained):
@@ -113,7 +115,7 @@ def test_without_the_list_of_its_rows_nobody_knows_and_it_says_so(trained, capsy
     assert run() == 0
     assert "nobody can tell" in capsys.readouterr().err
     assert not (NEW.parent / "rows.csv").exists()
-    assert checkpoint.load(NEW)["data"]["rows"] == checkpoint.load(BEST)["data"]["rows"]
+    assert checkpoint.load(NEW)["data"]["rows"] == ""
 
 
 def test_by_another_tta_all_is_fitted_by_it(trained):
@@ -130,18 +132,68 @@ def test_by_another_tta_all_is_fitted_by_it(trained):
     assert new["thresholds"] != checkpoint.load(BEST)["thresholds"]
 
 
-def test_weights_alone_stay_weights_alone(trained):
-    Path("released").mkdir()
+def test_from_weights_alone_as_from_the_run(trained):
     state = checkpoint.load(BEST)
     file = Path("released/detector.safetensors")
-    checkpoint.export.write(file, checkpoint.network_of(state), state, "0" * 64)
+    file.parent.mkdir()
+    export.write(file, checkpoint.network_of(state), state, "0" * 64)
     (file.parent / "rows.csv").write_bytes((BEST.parent / "rows.csv").read_bytes())
-    with pytest.raises(UserError, match=r"name --out log/run/calibrated/best\.safetensors"):
-        run(f"--test_checkpoint={file}")
     assert run(f"--test_checkpoint={file}", "--out=mine/detector.safetensors") == 0
-    new = checkpoint.load("mine/detector.safetensors")
-    assert new["thresholds"] == state["thresholds"] and new["training"] == {}
-    assert Path("mine/rows.csv").is_file()
+    assert checkpoint.load("mine/detector.safetensors")["thresholds"] == state["thresholds"]
+    assert Path("mine/rows.csv").read_bytes() == Path("released/rows.csv").read_bytes()
+    assert sorted(p.name for p in Path("mine").iterdir()) == ["detector.safetensors", "rows.csv"]
+
+
+def test_a_run_that_validated_on_a_random_part_is_calibrated_on_either(trained):
+    whole = pd.read_csv("all.csv").drop(columns="split")
+    whole.to_csv("plain.csv", index=False)
+    at_random = ["--data.train=plain.csv", "--data.random_split=True", "--prefix=log/random"]
+    assert train.main([*SMALL, *at_random]) == 0
+    old = checkpoint.load("log/random/checkpoints/best.pth")
+    new = Path("log/random/calibrated/best.safetensors")
+    assert run(*at_random) == 0 and checkpoint.load(new)["thresholds"] == old["thresholds"]
+    own(trained)
+    assert run(*at_random, "--data.valid=own.csv") == 0
+    assert checkpoint.load(new)["thresholds"]["data"] == "24 validation faces of own.csv"
+
+
+def test_a_validation_that_shares_persons_on_purpose_can_be_its_calibration(trained):
+    whole = pd.read_csv("all.csv").query("split != 'test'")
+    whole = whole.assign(identity="somebody", unsafe_split="within_person")
+    whole.to_csv("unsafe.csv", index=False)
+    unsafe = ["--data.train=unsafe.csv", "--prefix=log/unsafe"]
+    assert train.main([*SMALL, *unsafe]) == 0
+    assert run(*unsafe) == 0
+    # Other pictures of a person that it learned are not its validation.
+    own(trained, identity="somebody", source="alpha")
+    with pytest.raises(UserError, match="share an identity"):
+        run(*unsafe, "--data.valid=own.csv")
+
+
+def test_what_is_missing_or_has_no_score_is_named_and_counted(trained, capsys):
+    validating = pd.read_csv("all.csv").query("split == 'val'")["path"].tolist()
+    Path(validating[0]).unlink()
+    Path(validating[5]).write_bytes(b"no picture")
+    with pytest.raises(UserError, match="2 of 18 pictures cannot be used, more than"):
+        run()
+    assert not NEW.exists()
+    assert run("--data.max_bad=0.2", "--films.frames=2") == 0
+    left_out = pd.read_csv(NEW.parent / "left_out.csv")
+    assert sorted(left_out["kind"]) == ["missing", "unreadable"]
+    assert "2 left out: 1 missing, 1 unreadable" in capsys.readouterr().out
+    new = checkpoint.load(NEW)
+    assert new["thresholds"]["data"].startswith("16 validation faces")
+    assert new["video_thresholds"]["data"].startswith("16 films")
+
+
+def test_what_is_usual_stays_where_new_reals_are_too_few(trained):
+    own(trained, 50)
+    assert run("--data.valid=own.csv", "--out=a/a.safetensors") == 0
+    of_25_reals = checkpoint.load("a/a.safetensors")["features"]
+    assert of_25_reals["n"] == 25 and of_25_reals["data"] == "own.csv"
+    again = ["--test_checkpoint=a/a.safetensors", "--out=b/b.safetensors"]
+    assert run(*again) == 0
+    assert checkpoint.load("b/b.safetensors")["features"] == of_25_reals
 
 
 # ---------------------------------------------------------------------------------- films
@@ -149,6 +201,7 @@ def test_weights_alone_stay_weights_alone(trained):
 
 def test_films_are_made_where_validation_has_none(trained):
     assert "video_thresholds" not in checkpoint.load(BEST)
+    assert run() == 0 and "video_thresholds" not in checkpoint.load(NEW)
     assert run("--films.frames=3") == 0
     new = checkpoint.load(NEW)
     films = thresholds.Thresholds.of(new["video_thresholds"])
@@ -176,18 +229,50 @@ def test_films_of_its_own_are_the_better_ones(trained):
     own(trained, video="", split="val")
     table = pd.read_csv("own.csv").assign(video=[f"v{i}" for i in range(24)])
     table.to_csv("own.csv", index=False)
-    with pytest.raises(UserError, match=r"own\.csv has films of its own: leave films\.frames at 0"):
+    with pytest.raises(UserError, match=r"own\.csv has films of its own: leave films\.frames 0"):
         run("--data.valid=own.csv", "--films.frames=2")
     assert run("--data.valid=own.csv") == 0
     assert "24 validation videos" in checkpoint.load(NEW)["video_thresholds"]["data"]
 
 
-def test_a_rule_that_wants_more_frames_says_so(trained):
-    assert train.main(
-        [*SMALL, "--data.train=all.csv", "--prefix=log/trimmed", "--rule=trimmed"]
-    ) == 0  # fmt: skip
+def test_one_film_among_photographs_does_not_keep_films_from_being_made(trained):
+    table = own(trained, 44)
+    table["video"] = ["v" if i in (0, 2, 4) else "" for i in range(44)]
+    table.to_csv("own.csv", index=False)
+    assert run("--data.valid=own.csv") == 0
+    assert "video_thresholds" not in checkpoint.load(NEW)  # one film of one class fits nothing
+    assert run("--data.valid=own.csv", "--films.frames=2") == 0
+    assert checkpoint.load(NEW)["video_thresholds"]["data"].startswith("41 films of 2 frames")
+
+
+def test_limits_of_films_that_fit_no_more_go_and_it_says_so(trained, capsys):
+    assert run("--films.frames=2", "--out=a/a.safetensors") == 0
+    again = ["--test_checkpoint=a/a.safetensors", "--out=b/b.safetensors", "--tta=flip"]
+    assert run(*again) == 0
+    assert "video_thresholds" not in checkpoint.load("b/b.safetensors")
+    assert "none: films are judged by those of faces" in capsys.readouterr().out
+
+
+def test_a_rule_that_wants_more_frames_says_so_at_once(trained, monkeypatch):
+    trimmed = ["--prefix=log/trimmed", "--rule=trimmed"]
+    assert train.main([*SMALL, "--data.train=all.csv", *trimmed]) == 0
+    monkeypatch.setattr(calibrate.Judge, "score", None)
     with pytest.raises(UserError, match=r"films\.frames 8: 8 faces, and trimmed needs more"):
-        run("--prefix=log/trimmed", "--films.frames=8")
+        run(*trimmed, "--films.frames=8")
+
+
+def test_a_face_that_gives_no_film_is_named_and_none_at_all_is_refused(trained, monkeypatch):
+    encoded, count = roundtrip._encoded, iter(range(10**6))
+
+    def now_and_then(frames, crf):
+        return [] if next(count) % 30 == 5 else encoded(frames, crf)
+
+    monkeypatch.setattr(roundtrip, "_encoded", now_and_then)
+    assert run("--films.frames=2", "--data.max_bad=0.3") == 0
+    assert set(pd.read_csv(NEW.parent / "left_out.csv")["kind"]) == {"unreadable"}
+    monkeypatch.setattr(roundtrip, "_encoded", lambda frames, crf: [])
+    with pytest.raises(UserError, match=r"0 films of 2 frames .* fit no limits"):
+        run("--films.frames=2")
 
 
 def test_a_moment_has_the_size_of_its_picture_and_always_the_same_pixels(tmp_path, portrait):
@@ -235,11 +320,50 @@ def test_a_film_that_lost_a_frame_is_no_film(monkeypatch):
 # -------------------------------------------------------------------------------- refusals
 
 
-def test_its_folder_is_not_that_of_the_checkpoint(trained):
-    before = BEST.read_bytes()
-    with pytest.raises(UserError, match=r"rows\.csv of .* lies there: name another folder"):
-        run(f"--out={BEST}")
-    assert BEST.read_bytes() == before
+def test_it_writes_beside_no_other_checkpoint(trained):
+    before = {file: file.read_bytes() for file in BEST.parent.iterdir()}
+    with pytest.raises(UserError, match=r"best\.pth, last\.pth, rows\.csv lies there"):
+        run(f"--out={BEST.with_name('new.safetensors')}")
+    assert {file: file.read_bytes() for file in BEST.parent.iterdir()} == before
+    assert run() == 0
+    with pytest.raises(UserError, match="is there already: name another file"):
+        run(f"--test_checkpoint={NEW}")
+    with pytest.raises(UserError, match="is there already: name another file"):
+        Path("dir.safetensors").mkdir()
+        run("--out=dir.safetensors")
+
+
+def test_a_file_that_cannot_be_written_leaves_both_as_they_were(trained, monkeypatch):
+    own(trained)
+    assert run() == 0
+    before = {file: file.read_bytes() for file in NEW.parent.iterdir()}
+
+    def full(*_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(export, "write_safetensors", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        run("--data.valid=own.csv")
+    assert {file: file.read_bytes() for file in NEW.parent.iterdir()} == before
+
+
+def test_nothing_named_and_no_row_to_validate(trained):
+    with pytest.raises(UserError, match=r"nothing to calibrate on: name a CSV"):
+        calibrate.main([*SMALL, "--prefix=log/run"])
+    whole = pd.read_csv("all.csv")
+    whole[whole["split"] != "val"].to_csv("none.csv", index=False)
+    with pytest.raises(UserError, match=r"none\.csv: has splits, but no row of split `val`"):
+        run("--data.valid=none.csv")
+
+
+def test_fakes_without_a_score_fit_nothing(trained):
+    table = own(trained, 48)
+    fakes = table[table["label"] == 1]
+    table.drop(index=fakes.index[1:]).to_csv("own.csv", index=False)
+    Path(fakes["path"].iloc[0]).write_bytes(b"no picture")
+    with pytest.raises(UserError, match="fit no limits: it takes reals and fakes with a score"):
+        run("--data.valid=own.csv", "--data.max_bad=0.1")
+    assert not NEW.exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused(trained):
@@ -259,7 +383,8 @@ def test_one_class_alone_is_refused(trained):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--out=a.onnx"], "must end in .pth or .safetensors"),
+        (["--out=a.pth"], "out a.pth must end in .safetensors"),
+        (["--checkpoint=a.pth"], "nothing is trained: set test_checkpoint"),
         (["--films.h264=30,20"], "films.h264 [30.0, 20.0]: give a rising pair within 0..51"),
         (["--films.resize=0.5"], "films.resize"),
         (["--films.frames=-1"], "films.frames"),

@@ -49,6 +49,14 @@ def test_it_survives_json_to_the_bit():
     assert len(json.dumps(stored)) < 12_000
 
 
+def test_a_network_that_says_the_same_of_all_gives_plain_numbers():
+    """A NumPy number would make a checkpoint that nobody can load."""
+    for features in (np.ones((50, 40)), np.outer(np.arange(50), np.ones(40))):
+        stored = familiar.fit(features, "x")
+        assert stored is not None
+        assert {type(stored[key]) for key in ("rest", "limit")} == {float}
+
+
 def test_too_few_and_broken_ones_give_none():
     assert familiar.fit(faces(familiar.LEAST - 1), "made") is None
     broken = faces(familiar.LEAST)

@@ -182,14 +182,20 @@ def test_a_damaged_list_says_nothing(beside, shared, tmp_path, content):
     assert shared(table({"path": str(tmp_path / "a.png"), "label": REAL})) is None
 
 
-def test_rows_that_only_validated_may_be_asked_for_alone(beside, shared, tmp_path):
+def test_what_only_validated_may_be_left_out_of_the_question(beside, shared, tmp_path):
     rows = table({"path": str(tmp_path / "c.png"), "label": REAL})
     assert len(shared(rows)) == 1
     text = (beside.parent / ROWS_FILE).read_text(encoding="utf-8")
     state = {"data": {"rows": sha256_text(text)}}
-    assert overlap(beside, state, rows, sides=("train",)) == []
+    assert overlap(beside, state, rows, validated=False) == []
     trained = table({"path": str(tmp_path / "a.png"), "label": REAL})
-    assert len(overlap(beside, state, trained, sides=("train",)) or []) == 1
+    assert len(overlap(beside, state, trained, validated=False) or []) == 1
+    # A person who is in training on purpose: her picture that validated, and another one of her.
+    both = [{"identity": "id0", "source": "ff", "path": str(tmp_path / "c.png")}]
+    assert overlap(beside, state, table(*both), validated=False) == []
+    both.append({"identity": "id0", "source": "ff", "path": str(tmp_path / "new.png")})
+    (line,) = overlap(beside, state, table(*both), validated=False) or []
+    assert line.startswith("1 rows share an identity") and "new.png" in line
 
 
 # ------------------------------------------------------------- training against validation
