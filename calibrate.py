@@ -190,7 +190,7 @@ class Judge:
         if of_films and is_defined(of_films):
             if self.config.films.frames:
                 raise UserError(
-                    f"{self.rows.valid_name} has films of its own: leave films.frames 0"
+                    f"{self.rows.valid_name} has films of its own: leave films.frames at 0"
                 )
             return fitted | {"video_thresholds": of_films}, failures
         if not self.config.films.frames:

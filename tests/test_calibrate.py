@@ -229,7 +229,7 @@ def test_films_of_its_own_are_the_better_ones(trained):
     own(trained, video="", split="val")
     table = pd.read_csv("own.csv").assign(video=[f"v{i}" for i in range(24)])
     table.to_csv("own.csv", index=False)
-    with pytest.raises(UserError, match=r"own\.csv has films of its own: leave films\.frames 0"):
+    with pytest.raises(UserError, match=r"own\.csv has films of its own: leave films\.frames at 0"):
         run("--data.valid=own.csv", "--films.frames=2")
     assert run("--data.valid=own.csv") == 0
     assert "24 validation videos" in checkpoint.load(NEW)["video_thresholds"]["data"]
