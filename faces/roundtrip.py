@@ -68,8 +68,9 @@ def _encoded(frames: Sequence[av.VideoFrame], crf: float) -> list[av.Packet]:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height = frames[0].width, frames[0].height
     encoder.pix_fmt, encoder.framerate, encoder.thread_count = "yuv420p", Fraction(25), 1
-    # Without the macroblock tree: it reads memory that nobody wrote, and so the same frames gave
-    # now these bytes and now others.
+    # Without the macroblock tree: it reads memory that nobody wrote, so that the same frames gave
+    # now these bytes and now others; and for it x264 adds 5.4 to the factor, which a long film
+    # gets back and these few frames would not.
     encoder.options = {"crf": f"{crf:g}", "preset": "medium", "x264-params": "mbtree=0"}
     packets = []
     for number, frame in enumerate(frames):
