@@ -3,6 +3,7 @@
 import torch
 from torchvision.transforms import v2
 
+from faces import roundtrip
 from flags import Augment
 
 
@@ -32,6 +33,8 @@ def augmentation(settings: Augment) -> v2.Compose:
         steps.append(v2.RandomApply([_Noise(settings.noise_most)], settings.noise))
     if settings.jpeg:
         steps.append(v2.RandomApply([v2.JPEG((low, high))], settings.jpeg))
+    if settings.h264:
+        steps.append(v2.RandomApply([_H264(*settings.h264_crf)], settings.h264))
     if settings.erasing:
         steps.append(v2.RandomErasing(settings.erasing, scale=(0.02, 0.2)))
     return v2.Compose(steps)
@@ -64,6 +67,19 @@ class _Sharpen(torch.nn.Module):
         blurred = v2.functional.gaussian_blur(picture, [9, 9], [sigma, sigma])
         sharp = picture + amount * (picture.float() - blurred.float())
         return sharp.round().clamp(0, 255).to(torch.uint8)
+
+
+class _H264(torch.nn.Module):
+    """Lose what a film loses: a frame after H.264 of a constant rate factor `least` to `most`."""
+
+    def __init__(self, least: float, most: float) -> None:
+        super().__init__()
+        self.least, self.most = least, most
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        crf = float(torch.empty(()).uniform_(self.least, self.most))
+        frame = roundtrip.h264(picture.permute(1, 2, 0).numpy(), crf)
+        return torch.from_numpy(frame).permute(2, 0, 1).contiguous()
 
 
 class _Noise(torch.nn.Module):

@@ -59,6 +59,12 @@ class Augment(Section):
     noise_most: float = described(
         8.0, "Largest standard deviation of the noise.", "levels of 255", gt=0, le=128
     )
+    h264: Share = described(
+        0.0, "Chance of H.264 compression, as of a film's frame; takes 10 ms of a core each time."
+    )
+    h264_crf: list[float] = described(
+        [18, 34], "Range of its constant rate factor.", "0..51", min_length=2, max_length=2
+    )
     erasing: Share = described(0.0, "Chance of erasing a rectangle.")
     margin: list[float] = described(
         [], "Range of the context around the box, as [5, 20]; empty: face.margin.", "% of box",
@@ -80,6 +86,9 @@ class Augment(Section):
             raise ValueError(
                 f"augment.jpeg_quality {self.jpeg_quality} wants [low, high] within 1..100"
             )
+        least, most = self.h264_crf
+        if not 0 <= least <= most <= 51:
+            raise ValueError(f"augment.h264_crf {self.h264_crf} wants [low, high] within 0..51")
         return self
 
 

@@ -277,12 +277,12 @@ def test_one_channel(rows, augment):
 
 
 @pytest.mark.parametrize(
-    "only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "noise", "erasing"]
+    "only", ["flip", "rotation", "color", "jpeg", "blur", "resize", "noise", "h264", "erasing"]
 )
 def test_each_augmentation_changes_pictures_and_nothing_else_does(only):
     off = {
         "flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0,
-        "blur": 0.0, "resize": 0.0, "sharpen": 0.0, "noise": 0.0, "erasing": 0.0,
+        "blur": 0.0, "resize": 0.0, "sharpen": 0.0, "noise": 0.0, "h264": 0.0, "erasing": 0.0,
     }  # fmt: skip
     picture = torch.from_numpy(skimage.data.astronaut()[60:180, 170:290].copy()).permute(2, 0, 1)
     assert torch.equal(augmentation(Augment(**off))(picture), picture)
@@ -312,6 +312,19 @@ def test_noise_and_shrinking_go_as_far_as_they_are_told():
     for _ in range(10):
         crisp = augmentation(Augment(**off | {"sharpen": 1.0}))(soft)
         assert crisp.double().std() > 1.02 * soft.double().std()
+
+
+def test_h264_costs_more_the_higher_its_factor_and_is_drawn_from_the_generator():
+    off = {"flip": 0.0, "rotation": 0.0, "color": 0.0, "jpeg": 0.0, "resize": 0.0, "h264": 1.0}
+    picture = torch.from_numpy(skimage.data.astronaut()[60:180, 170:291].copy()).permute(2, 0, 1)
+
+    def away(*crf: float) -> float:
+        torch.manual_seed(0)
+        changed = augmentation(Augment(**off, h264_crf=list(crf)))(picture)
+        return float((changed.double() - picture.double()).abs().mean())
+
+    assert away(18, 18) < away(28, 28) < away(40, 40)
+    assert away(18, 40) == away(18, 40) and away(18, 18) < away(18, 40) < away(40, 40)
 
 
 def test_random_faces_are_half_fake_and_repeatable():

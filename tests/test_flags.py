@@ -345,6 +345,8 @@ IMPOSSIBLE = [
     ("augment: {jpeg_quality: [90, 50]}", ["augment.jpeg_quality [90, 50]", "[low, high]"]),
     ("augment: {jpeg_quality: [0, 50]}", ["augment.jpeg_quality [0, 50]"]),
     ("augment: {jpeg_quality: [50, 101]}", ["augment.jpeg_quality [50, 101]"]),
+    ("augment: {h264_crf: [30, 20]}", ["augment.h264_crf [30.0, 20.0]", "within 0..51"]),
+    ("augment: {h264_crf: [20, 52]}", ["augment.h264_crf [20.0, 52.0]"]),
     ("face: {margin: 60%}", ["face.margin 60%", "face.grow to 2.2"]),
     ("face: {margin: 10%, grow: 1}", ["face.margin 10%", "face.grow to 1.2"]),
 ]
