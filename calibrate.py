@@ -217,14 +217,15 @@ class Judge:
         moments = np.reshape(each, (settings.frames, len(rows)))
         known = np.isfinite(moments).all(axis=0)
         values = np.array([rules.of_track(film, rule) for film in moments[:, known].T])
-        name = (
-            f"{len(values)} films of {settings.frames} frames made of validation faces of "
-            f"{self.rows.valid_name}, H.264 CRF {settings.h264[0]:g} to {settings.h264[1]:g}, "
-            f"shrunk to {settings.resize[0]:g} to {settings.resize[1]:g}, by {rule}"
+        name = f"{len(values)} films made of validation faces of {self.rows.valid_name}, by {rule}"
+        made = (
+            f"{settings.frames} frames each, H.264 CRF {settings.h264[0]:g} to "
+            f"{settings.h264[1]:g}, shrunk to {settings.resize[0]:g} to {settings.resize[1]:g}, "
+            f"moved by {settings.motion:g} %"
         )
         labels, sources = rows["label"].to_numpy(int), rows["source"].to_numpy()
         limits = thresholds.fit(labels[known], values, name, "video", sources[known])
-        return vars(limits), [*failures.values()]
+        return vars(limits) | {"made": made}, [*failures.values()]
 
     def loader(self, rows: pd.DataFrame, read: Any = None) -> Any:
         """Batches of the rows' faces, in order. read: how else a file becomes a picture."""

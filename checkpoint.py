@@ -260,6 +260,7 @@ def describe(path: Path) -> str:
         f"(validation loss {best['valid_loss']:.5f})",
         f" Threshold      : {limits['threshold']:.4f}; inconclusive between "
         f"{min(band):.4f} and {max(band):.4f} (from {limits['data']})",
+        *_films_line(state.get("video_thresholds")),
         f" Temperature    : {limits.get('temperature', 1):.4g}, "
         f"{limits.get('calibration', 'not fitted')}; a face is scored by tta "
         f"{state.get('tta', 'none')}",
@@ -273,6 +274,16 @@ def describe(path: Path) -> str:
         indented = "".join(f"   {line}\n" for line in dump(state["config"]).splitlines())
         lines += [" Configuration  :", indented]
     return "\n".join(lines)
+
+
+def _films_line(limits: dict[str, Any] | None) -> list[str]:
+    if not limits:
+        return []
+    band, made = sorted((limits["t_low"], limits["t_high"])), limits.get("made")
+    return [
+        f" Films          : {limits['threshold']:.4f}; inconclusive between {band[0]:.4f} and "
+        f"{band[1]:.4f} (from {limits['data']}{f'; {made}' if made else ''})"
+    ]
 
 
 def _crop_sentence(crop: dict[str, Any]) -> str:

@@ -183,7 +183,7 @@ def test_what_is_missing_or_has_no_score_is_named_and_counted(trained, capsys):
     assert "2 left out: 1 missing, 1 unreadable" in capsys.readouterr().out
     new = checkpoint.load(NEW)
     assert new["thresholds"]["data"].startswith("16 validation faces")
-    assert new["video_thresholds"]["data"].startswith("16 films")
+    assert new["video_thresholds"]["data"].startswith("16 films made")
 
 
 def test_what_is_usual_stays_where_new_reals_are_too_few(trained):
@@ -205,9 +205,12 @@ def test_films_are_made_where_validation_has_none(trained):
     assert run("--films.frames=3") == 0
     new = checkpoint.load(NEW)
     films = thresholds.Thresholds.of(new["video_thresholds"])
-    assert films.unit == "video" and films.data.startswith("18 films of 3 frames made of")
+    assert films.unit == "video" and films.data.startswith("18 films made of")
     assert new["thresholds"] == checkpoint.load(BEST)["thresholds"]
-    assert vars(films) != new["thresholds"]
+    assert films.threshold != new["thresholds"]["threshold"]
+    assert new["video_thresholds"]["made"].startswith("3 frames each, H.264 CRF 18 to 34")
+    said = checkpoint.describe(NEW)
+    assert "18 films made of validation faces of all.csv, by mean; 3 frames each" in said
     first = new["video_thresholds"]
     assert run("--films.frames=3") == 0 and checkpoint.load(NEW)["video_thresholds"] == first
     assert run("--films.frames=3", "--num_workers=2") == 0
@@ -242,7 +245,7 @@ def test_one_film_among_photographs_does_not_keep_films_from_being_made(trained)
     assert run("--data.valid=own.csv") == 0
     assert "video_thresholds" not in checkpoint.load(NEW)  # one film of one class fits nothing
     assert run("--data.valid=own.csv", "--films.frames=2") == 0
-    assert checkpoint.load(NEW)["video_thresholds"]["data"].startswith("41 films of 2 frames")
+    assert checkpoint.load(NEW)["video_thresholds"]["data"].startswith("41 films made")
 
 
 def test_limits_of_films_that_fit_no_more_go_and_it_says_so(trained, capsys):
@@ -271,7 +274,7 @@ def test_a_face_that_gives_no_film_is_named_and_none_at_all_is_refused(trained, 
     assert run("--films.frames=2", "--data.max_bad=0.3") == 0
     assert set(pd.read_csv(NEW.parent / "left_out.csv")["kind"]) == {"unreadable"}
     monkeypatch.setattr(roundtrip, "_encoded", lambda frames, crf: [])
-    with pytest.raises(UserError, match=r"0 films of 2 frames .* fit no limits"):
+    with pytest.raises(UserError, match=r"0 films made .* fit no limits"):
         run("--films.frames=2")
 
 
