@@ -66,7 +66,7 @@ release: $(READY) ## train the released detector again: make release DATA=manife
 	@test -f "$(DATA)" || { echo "Name a manifest with splits: make release DATA=manifest.csv"; exit 1; }
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
 	$(RUN) calibrate.py --config_file configs/release.yaml --data.train "$(DATA)" \
-		--films.frames 16 --out weights/detector.safetensors # and rows.csv beside it
+		--tta flip --films.frames 16 --out weights/detector.safetensors # and rows.csv beside it
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --card README.md#released
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --robustness --perturb.count 400 \
 		--subgroups source,method --card weights/README.md#own

@@ -29,6 +29,7 @@ import checkpoint
 import dataset
 import export
 import manifest
+import metrics
 import processes as several
 import rules
 import scores
@@ -74,7 +75,7 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
     judge = Judge(config, network, processes, replace(chosen, valid=valid))
-    fitted, failures = judge.fitted(state["rule"])
+    fitted, order, failures = judge.fitted(state["rule"])
 
     left_out = [*chosen.left_out, *without, *failures]
     total = chosen.train["path"].nunique() + chosen.valid["path"].nunique()
@@ -83,6 +84,7 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     new = with_limits(state, fitted, network.tta)
     write(target, file, new, before, judge.rows, config.data.cache)
     print(tables.console(before_and_after(state, new)))
+    print(f" AUC now  : {', '.join(f'{unit} {auc:.4f}' for unit, auc in order.items())}")
     print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
     print(f" Written  : {target}")
     return 0
@@ -172,9 +174,9 @@ class Judge:
         layout = scores.layout(self.config.channels_last)
         self.network.to(device=self.processes.device, memory_format=layout)  # type: ignore[call-overload]
 
-    def fitted(self, rule: str) -> tuple[Fitted, list[Failure]]:
+    def fitted(self, rule: str) -> tuple[Fitted, dict[str, float], list[Failure]]:
         """The checkpoint's keys `thresholds`, `features`, and `video_thresholds` where there are
-        films or some are made; and what had no score.
+        films or some are made; the AUC of faces, and of made films; and what had no score.
 
         Raises UserError where too little is left to fit anything.
         """
@@ -185,6 +187,8 @@ class Judge:
         values, failures = self.score(reals, rows, len(loader), "faces")
         fitted = fitted_thresholds(self.rows, labels, values, rule)
         refuse_undefined(fitted["thresholds"])
+        known = np.isfinite(values)
+        order = {"of faces": metrics.evaluate(labels[known], values[known])["auc"]}
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
         of_films = fitted.pop("video_thresholds", None)
         if of_films and is_defined(of_films):
@@ -192,18 +196,18 @@ class Judge:
                 raise UserError(
                     f"{self.rows.valid_name} has films of its own: leave films.frames at 0"
                 )
-            return fitted | {"video_thresholds": of_films}, failures
+            return fitted | {"video_thresholds": of_films}, order, failures
         if not self.config.films.frames:
-            return fitted, failures
-        of_films, more = self.films(rule)
-        refuse_undefined(of_films)
-        known = {failure.path for failure in failures}
-        failures += [failure for failure in more if failure.path not in known]
-        return fitted | {"video_thresholds": of_films}, failures
+            return fitted, order, failures
+        of_films, auc, more = self.films(rule)
+        named = {failure.path for failure in failures}
+        failures += [failure for failure in more if failure.path not in named]
+        fitted |= {"video_thresholds": of_films}
+        return fitted, order | {"of made films": auc}, failures
 
-    def films(self, rule: str) -> tuple[dict[str, Any], list[Failure]]:
-        """Thresholds of films that are made of the photographs, `films.frames` moments each, and
-        the photographs that gave none, once each: one bad moment leaves a film out.
+    def films(self, rule: str) -> tuple[dict[str, Any], float, list[Failure]]:
+        """Thresholds of films that are made of the photographs, `films.frames` moments each, their
+        AUC, and the photographs that gave none, once each: one bad moment leaves a film out.
         """
         settings, rows = self.config.films, self.rows.valid
         rows = rows[rows["video"] == ""].reset_index(drop=True)
@@ -224,8 +228,11 @@ class Judge:
             f"moved by {settings.motion:g} %"
         )
         labels, sources = rows["label"].to_numpy(int), rows["source"].to_numpy()
-        limits = thresholds.fit(labels[known], values, name, "video", sources[known])
-        return vars(limits) | {"made": made}, [*failures.values()]
+        labels = labels[known]
+        limits = vars(thresholds.fit(labels, values, name, "video", sources[known]))
+        refuse_undefined(limits)
+        auc = metrics.evaluate(labels, values)["auc"]
+        return limits | {"made": made}, auc, [*failures.values()]
 
     def loader(self, rows: pd.DataFrame, read: Any = None) -> Any:
         """Batches of the rows' faces, in order. read: how else a file becomes a picture."""

@@ -71,6 +71,7 @@ def test_the_same_rows_give_the_same_limits_and_nothing_else_changes(trained, ca
         torch.testing.assert_close(new["weights"][name], values, rtol=0, atol=0)
     said = capsys.readouterr().out
     assert "faces, before" in said and "faces, now" in said and "none left out" in said
+    assert f"AUC now  : of faces {old['history'][-1]['valid_auc']:.4f}\n" in said
 
 
 def test_limits_of_another_camera_are_those_of_its_scores(trained):
