@@ -73,16 +73,27 @@ LARGEST_DIFFERENCE = 1e-4
 
 
 class Scored(nn.Module):
-    """A detector that answers with the fake score [n], 0..1, beside its logits [n, outputs]."""
+    """A detector that answers with the fake score [n], 0..1, beside its logits [n, outputs].
+
+    With the detector's `tta` flip the score is the mean of a picture's and its mirror image's, as
+    its thresholds want it; the logits are the picture's.
+    """
 
     def __init__(self, network: Detector) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.flips = network, network.tta == "flip"
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.network(pictures)
-        one = logits.shape[1] == 1
-        return torch.sigmoid(logits[:, 0] if one else logits[:, 1] - logits[:, 0]), logits
+        score = _score(logits)
+        if self.flips:
+            score = (score + _score(self.network(pictures.flip(-1)))) / 2
+        return score, logits
+
+
+def _score(logits: torch.Tensor) -> torch.Tensor:
+    one = logits.shape[1] == 1
+    return torch.sigmoid(logits[:, 0] if one else logits[:, 1] - logits[:, 0])
 
 
 def write(path: Path, network: Detector, state: dict[str, Any], sha256: str) -> str:
@@ -102,7 +113,7 @@ def write(path: Path, network: Detector, state: dict[str, Any], sha256: str) -> 
             lines = write_onnx(beside, network, state["input"], about)
         else:
             lines = write_safetensors(beside, state["weights"], about)
-    if state.get("tta", "none") != "none":
+    if path.suffix == ".onnx" and state.get("tta", "none") not in ("none", "flip"):
         lines.append(
             f" One view       : of a face; the checkpoint's scores are by tta {state['tta']}"
         )

@@ -53,7 +53,7 @@ class Limits:
 
 
 def limits_of(state: dict[str, Any], film: bool) -> Limits:
-    """Of a checkpoint: for films those of films where its validation had any, else of faces."""
+    """Of a checkpoint: for films those of films, of validation or made of it, else of faces."""
     stored = state.get("video_thresholds")
     films = Thresholds.of(stored) if stored else None
     faces = Thresholds.of(state["thresholds"])
@@ -61,7 +61,7 @@ def limits_of(state: dict[str, Any], film: bool) -> Limits:
         return Limits.of(faces)
     if films and math.isfinite(films.t_low) and math.isfinite(films.t_high):
         return Limits.of(films)
-    return Limits.of(faces, "fitted on single faces, since validation had no films")
+    return Limits.of(faces, "fitted on single faces, since no films fitted any")
 
 
 @dataclass(frozen=True)

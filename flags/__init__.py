@@ -55,7 +55,9 @@ class Config(Section):
     saving: Saving = described(Saving, "Checkpoints, and what the best one is.")
     tracking: Tracking = described(Tracking, "Experiment trackers.")
     checkpoint: PathText = described("", "Checkpoint to continue from.")
-    test_checkpoint: PathText = described("", "Checkpoint to test; empty: the run's best.pth.")
+    test_checkpoint: PathText = described(
+        "", "Checkpoint to test or to calibrate; empty: the run's best.pth."
+    )
     prefix: str = described(
         "./log/run", "Folder of the run; $NAME in it is the environment's.", min_length=1
     )
@@ -78,7 +80,7 @@ class Config(Section):
     tta: Tta = described(
         "",
         "How a face is scored: once, with its mirror image, by ten crops of it. Empty: once; "
-        "test.py: as the checkpoint's validation was.",
+        "test.py and calibrate.py: as the checkpoint says.",
     )
     subgroups: list[str] = described([], "Columns of the manifest that test.py breaks down by.")
     bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)

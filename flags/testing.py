@@ -109,7 +109,7 @@ RANGES = {
 
 
 class Films(Section):
-    """Films that calibrate.py makes of validation photographs, since validation has none."""
+    """Films that calibrate.py makes of validation photographs, where validation has none."""
 
     frames: int = described(0, "Frames of each; 0: none are made.", ge=0, le=100)
     h264: list[float] = described(
@@ -117,7 +117,10 @@ class Films(Section):
     )
     resize: list[float] = described([0.4, 1.0], "Least and largest side it is shrunk to.", "share")
     motion: float = described(
-        2.0, "Largest shift and turn between frames, in % of the picture and degrees.", ge=0, le=20
+        2.0,
+        "Largest shift and growth of a frame, in % of the photograph, and turn, in degrees.",
+        ge=0,
+        le=20,
     )
 
     @model_validator(mode="after")

@@ -68,7 +68,8 @@ def judged(
     notes = [
         f"{_classes(frame)}, the same in every row; accuracy and false alarms at {where}.",
         "Strengths: " + "; ".join(f"{k}: {KINDS[k].unit}" for k in dict.fromkeys(_kinds(changed)))
-        + ". H.264: the picture stands still for three frames, of which the last is taken.",
+        + ". H.264: the picture stands still for three frames, of which the last is taken; x264 "
+        "without its macroblock tree.",
     ]  # fmt: skip
     if short := [row for row in rows if row[2] != len(frame)]:
         notes.append(f"{len(short)} rows have fewer faces: some could not be changed so.")

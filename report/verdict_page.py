@@ -215,8 +215,8 @@ def errors(verdict: Verdict, model: Model) -> list[str]:
     auc = history.get(model.state["epoch"], {}).get("valid_auc")
     if auc is not None and np.isfinite(auc):
         lines.append(
-            f"Of a real and a manipulated face of that data, drawn at random, the manipulated one "
-            f"has the higher score in {auc:.1%} of the cases (AUC)."
+            "When it was trained: of a real and a manipulated face of its validation, drawn at "
+            f"random, the manipulated one had the higher score in {auc:.1%} of the cases (AUC)."
         )
     return lines
 

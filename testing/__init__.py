@@ -1,1 +1,1 @@
-"""What test.py scores."""
+"""What test.py and calibrate.py score."""

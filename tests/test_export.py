@@ -17,7 +17,7 @@ import networks
 import test as test_command
 from flags import Config, Data, InputSize, Model
 from networks import Detector, build
-from scores import fake_score
+from scores import fake_score, joined_views, views
 from thresholds import NO_THRESHOLDS, Thresholds
 from utils import UserError, sha256_file
 
@@ -148,6 +148,26 @@ def test_onnx_answers_as_the_checkpoint_does(name, variant, outputs, channels, t
         assert score.dtype == logits.dtype == np.float32
         assert np.abs(score - fake_score(expected).numpy()).max() < 1e-4
     assert np.ptp(score) > 3e-4  # it sees its pictures
+
+
+@pytest.mark.parametrize("tta", ["flip", "crops10"])
+def test_the_onnx_score_is_that_of_the_thresholds_or_says_that_it_is_not(tta, tmp_path, capsys):
+    settings = config(*CASES[0])
+    checkpoint.save(tmp_path / "best.pth", state_of(settings) | {"tta": tta})
+    path = tmp_path / "model.onnx"
+    assert checkpoint.main([str(tmp_path / "best.pth"), "--export", str(path)]) == 0
+    said = capsys.readouterr().out
+    read = checkpoint.network_of(checkpoint.load(tmp_path / "best.pth"))
+    pictures = pictures_for(settings)
+    with torch.no_grad():
+        each = torch.stack([fake_score(read(view)) for view in views(pictures, tta)])
+    score, _ = answers(path, pictures)
+    apart = np.abs(score - joined_views(each, tta).numpy()).max()
+    if tta == "flip":
+        assert apart < 1e-4 < (each[0] - each[1]).abs().max() and "One view" not in said
+    else:
+        assert "One view       : of a face; the checkpoint's scores are by tta crops10" in said
+        assert np.abs(score - fake_score(read(pictures)).detach().numpy()).max() < 1e-4
 
 
 def test_one_file_holds_all_and_says_what_it_takes(graph):
