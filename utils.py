@@ -273,6 +273,16 @@ def _cpu_computes_in_bf16() -> bool:
 # -------------------------------------------------------------------------------- console
 
 
+class _Console(logging.StreamHandler):
+    """Lines on standard output, while somebody reads them: what is written into files goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], BrokenPipeError):  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            super().handleError(record)
+
+
 def console(log_file: Path | None = None, shown: bool = True) -> logging.Logger:
     """The logger of a command: plain lines on standard output and, if given, in a file.
 
@@ -286,7 +296,7 @@ def console(log_file: Path | None = None, shown: bool = True) -> logging.Logger:
         handler.close()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    logger.addHandler(logging.StreamHandler(sys.stdout) if shown else logging.NullHandler())
+    logger.addHandler(_Console(sys.stdout) if shown else logging.NullHandler())
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         logger.addHandler(

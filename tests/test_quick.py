@@ -69,3 +69,24 @@ def test_faces_are_found_without_what_a_network_needs(tmp_path):
     words = [sys.executable, "-c", code, str(photo)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[:2] == ["1", "[]"], done.stdout + done.stderr
+
+
+def test_a_reader_who_has_read_enough_ends_nothing(tmp_path):
+    """As `| head -1` does: no traceback, and what is written into files is written."""
+    code = (
+        "import sys; from pathlib import Path; from utils import console, run_command\n"
+        "def main(argv):\n"
+        "    log = console(Path(argv[0]))\n"
+        "    for number in range(20_000): log.info(f'line {number}')\n"
+        "    return 3\n"
+        "run_command(main)"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path / "log.txt")]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout.readline() == "line 0\n"
+        command.stdout.close()
+        assert command.stderr.read() == ""
+        assert command.wait() == 3
+    assert (tmp_path / "log.txt").read_text().endswith("line 19999\n")
