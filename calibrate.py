@@ -16,13 +16,14 @@ rows.csv, by which test.py refuses a test on what trained or fitted it.
 import contextlib
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import checkpoint
@@ -37,6 +38,7 @@ import seen
 import thresholds
 import utils
 from batches import Batch
+from faces.image import read_image
 from failures import Failure, check_share, summary, write_failures
 from flags import Calibrate
 from networks import Detector
@@ -44,6 +46,7 @@ from processes import Processes
 from report import tables
 from settings import parse
 from testing.films import Moment
+from thresholds import Thresholds
 from training.rows import Rows, read_rows, require_classes
 from training.thresholds import Fitted, fitted_thresholds
 from training.usual import Reals
@@ -68,14 +71,16 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     chosen = to_calibrate(config)
     before = known_rows(chosen, config, file, state)
     for note in chosen.notes:
-        print(f"WARNING: {note}", file=sys.stderr)
+        warn(note)
+    if config.rule != state["rule"]:
+        warn(f"rule: {config.rule} is not used: the checkpoint's is {state['rule']}")
 
     valid, without = dataset.locate_faces(chosen.valid, config.data, config.face, processes.device)
     require_classes(valid, "calibration", fakes_on=False)
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
     judge = Judge(config, network, processes, replace(chosen, valid=valid))
-    fitted, order, failures = judge.fitted(state["rule"])
+    fitted, aucs, failures = judge.fitted(state["rule"])
 
     left_out = [*chosen.left_out, *without, *failures]
     total = chosen.train["path"].nunique() + chosen.valid["path"].nunique()
@@ -84,10 +89,14 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     new = with_limits(state, fitted, network.tta)
     write(target, file, new, before, judge.rows, config.data.cache)
     print(tables.console(before_and_after(state, new)))
-    print(f" AUC now  : {', '.join(f'{unit} {auc:.4f}' for unit, auc in order.items())}")
+    print(f" AUC now  : {', '.join(f'{unit} {auc:.4f}' for unit, auc in aucs.items())}")
     print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
     print(f" Written  : {target}")
     return 0
+
+
+def warn(note: str) -> None:
+    print(f"WARNING: {note}", file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------- rows
@@ -105,11 +114,6 @@ def refuse(config: Calibrate, file: Path, target: Path, state: dict[str, Any]) -
         raise UserError(
             f"out {target}: {', '.join(strangers)} lies there, and each checkpoint needs a "
             f"{seen.ROWS_FILE} of its own beside it: name another folder"
-        )
-    if config.rule != state["rule"]:
-        print(
-            f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}",
-            file=sys.stderr,
         )
     if config.films.frames:
         try:
@@ -142,11 +146,9 @@ def known_rows(
     """
     before = seen.rows_of(file, state)
     if before is None:
-        print(
-            f"WARNING: {file.parent / seen.ROWS_FILE} is missing or another run's: nobody can tell "
-            "whether this checkpoint was trained on these rows, nor will test.py know that they "
-            "fitted it",
-            file=sys.stderr,
+        warn(
+            f"{file.parent / seen.ROWS_FILE} is missing or another run's: nobody can tell whether "
+            "this checkpoint was trained on these rows, nor will test.py know that they fitted it"
         )
     shared = seen.overlap(file, state, rows.valid, config.data.cache, validated=False)
     if shared:
@@ -188,22 +190,22 @@ class Judge:
         fitted = fitted_thresholds(self.rows, labels, values, rule)
         refuse_undefined(fitted["thresholds"])
         known = np.isfinite(values)
-        order = {"of faces": metrics.evaluate(labels[known], values[known])["auc"]}
+        aucs = {"of faces": metrics.evaluate(labels[known], values[known])["auc"]}
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
         of_films = fitted.pop("video_thresholds", None)
-        if of_films and is_defined(of_films):
+        if of_films and Thresholds.of(of_films).defined:
             if self.config.films.frames:
                 raise UserError(
                     f"{self.rows.valid_name} has films of its own: leave films.frames at 0"
                 )
-            return fitted | {"video_thresholds": of_films}, order, failures
+            return fitted | {"video_thresholds": of_films}, aucs, failures
         if not self.config.films.frames:
-            return fitted, order, failures
+            return fitted, aucs, failures
         of_films, auc, more = self.films(rule)
         named = {failure.path for failure in failures}
         failures += [failure for failure in more if failure.path not in named]
         fitted |= {"video_thresholds": of_films}
-        return fitted, order | {"of made films": auc}, failures
+        return fitted, aucs | {"of made films": auc}, failures
 
     def films(self, rule: str) -> tuple[dict[str, Any], float, list[Failure]]:
         """Thresholds of films that are made of the photographs, `films.frames` moments each, their
@@ -234,10 +236,11 @@ class Judge:
         auc = metrics.evaluate(labels, values)["auc"]
         return limits | {"made": made}, auc, [*failures.values()]
 
-    def loader(self, rows: pd.DataFrame, read: Any = None) -> Any:
-        """Batches of the rows' faces, in order. read: how else a file becomes a picture."""
-        changed = {"read": read} if read else {}
-        samples = dataset.evaluation_set(rows, self.config, **changed)
+    def loader(
+        self, rows: pd.DataFrame, read: Callable[[str], np.ndarray] = read_image
+    ) -> DataLoader:
+        """Batches of the rows' faces, in order. read: how a file becomes a picture."""
+        samples = dataset.evaluation_set(rows, self.config, read=read)
         return scores.loader_for(samples, self.config, self.processes.device)
 
     def score(
@@ -251,12 +254,9 @@ class Judge:
             return scores.score(self.network, loader, names, device, precision, layout, bar.update)
 
 
-def is_defined(limits: dict[str, Any]) -> bool:
-    return math.isfinite(limits["t_low"]) and math.isfinite(limits["t_high"])
-
-
 def refuse_undefined(limits: dict[str, Any]) -> None:
-    if not is_defined(limits):
+    """Raise UserError where one class had no score, or where nothing had."""
+    if not Thresholds.of(limits).defined:
         raise UserError(f"{limits['data']} fit no limits: it takes reals and fakes with a score")
 
 
@@ -310,11 +310,12 @@ def before_and_after(old: dict[str, Any], new: dict[str, Any]) -> tables.Table:
     rows: list[tuple[tables.Cell, ...]] = []
     for key, unit in (("thresholds", "faces"), ("video_thresholds", "films")):
         for state, name in ((old, "before"), (new, "now")):
-            known = thresholds.Thresholds.of(state.get(key) or vars(thresholds.NO_THRESHOLDS))
-            numbers = (known.t_low, known.threshold, known.t_high, known.temperature)
-            cells = [tables.Value(number) for number in numbers]
-            data = known.data if key in state else "none: films are judged by those of faces"
-            rows.append((f"{unit}, {name}", *cells, data))
+            numbers, data = [math.nan] * 4, "none: films are judged by those of faces"
+            if key in state:
+                known = Thresholds.of(state[key])
+                numbers = [known.t_low, known.threshold, known.t_high, known.temperature]
+                data = known.data
+            rows.append((f"{unit}, {name}", *map(tables.Value, numbers), data))
     return tables.Table(columns, rows, "Limits")
 
 

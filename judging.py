@@ -59,7 +59,7 @@ def limits_of(state: dict[str, Any], film: bool) -> Limits:
     faces = Thresholds.of(state["thresholds"])
     if not film:
         return Limits.of(faces)
-    if films and math.isfinite(films.t_low) and math.isfinite(films.t_high):
+    if films and films.defined:
         return Limits.of(films)
     return Limits.of(faces, "fitted on single faces, since no films fitted any")
 

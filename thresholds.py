@@ -32,6 +32,11 @@ class Thresholds:
     calibration: str = "not fitted"
     """How the temperature came about, or why there is none."""
 
+    @property
+    def defined(self) -> bool:
+        """Whether both limits are numbers; one class alone fits none."""
+        return bool(np.isfinite((self.t_low, self.t_high)).all())
+
     @classmethod
     def of(cls, stored: dict[str, Any]) -> "Thresholds":
         """What a checkpoint stores; fields of other versions are left to their defaults."""

@@ -66,7 +66,7 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
         raise SystemExit(2) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `| head` closed our output: no failure of ours
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _say_no_more()
             raise SystemExit(141) from None
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
@@ -278,9 +278,13 @@ class _Console(logging.StreamHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         if isinstance(sys.exc_info()[1], BrokenPipeError):  # `| head` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _say_no_more()
         else:
             super().handleError(record)
+
+
+def _say_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(log_file: Path | None = None, shown: bool = True) -> logging.Logger:
