@@ -64,6 +64,17 @@ def layers(
     frame = context(image, box)
     drawn = PARTS[random.integers(len(PARTS))]
     part = drawn if settings.hull == "random" else settings.hull
+    return layers_along(outline(points, part), image, frame, random, settings)
+
+
+def layers_along(
+    hull: np.ndarray,
+    image: np.ndarray,
+    frame: tuple[float, float, float],
+    random: np.random.Generator,
+    settings: Blend,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `layers` gives, along any convex outline [n, 2] in pixels. frame: `context`'s."""
     source, target = image, image
     if random.random() < 0.5:
         source = changed(image, random, settings)
@@ -73,8 +84,8 @@ def layers(
     source = cv2.warpAffine(
         source, move, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    hull = outline(points, part) @ move[:, :2].T + move[:, 2]
-    mask = blend_mask(hull, frame, image.shape, random, settings)
+    moved = hull @ move[:, :2].T + move[:, 2]
+    mask = blend_mask(moved, frame, image.shape, random, settings)
     return target, source, mask * np.float32(settings.ratios[random.integers(len(settings.ratios))])
 
 
