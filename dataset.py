@@ -1,5 +1,6 @@
 """Manifest rows -> samples: uint8 faces with their fakes and augmentation."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -150,6 +151,8 @@ class FaceDataset(Dataset):
             )
         self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
+        self.each_side = augment is not None and augment.margin_each_side
+        self.sides = augment.face_side if augment is not None else []
         self.repeat = repeat
 
     def __len__(self) -> int:
@@ -161,8 +164,8 @@ class FaceDataset(Dataset):
         random = np.random.default_rng(sample_seed(self.seed, epoch, index))
         try:
             images = self._images(row, random)
-            margin = self._margin(random)
-            crops = [(self._cut(image, row, margin), label) for image, label in images]
+            margin, side = self._margin(random), self._side(random)
+            crops = [(self._cut(image, row, margin, side), label) for image, label in images]
         except UnreadableImage as error:
             return Failure(self.names[row], UNREADABLE, str(error))
         except NoFake as error:
@@ -191,17 +194,25 @@ class FaceDataset(Dataset):
             return [(real, REAL), (fake, FAKE)]
         return [(fake, FAKE) if faked else (real, REAL)]
 
-    def _margin(self, random: np.random.Generator) -> str:
+    def _margin(self, random: np.random.Generator) -> str | np.ndarray:
         """The context around the box: augmented where that is asked for."""
         if not self.margins:
             return self.face.margin
+        if self.each_side:
+            return random.uniform(self.margins[0], self.margins[1], 4) / 100
         return f"{random.uniform(self.margins[0], self.margins[1]):.6f}%"
 
-    def _cut(self, image: np.ndarray, row: int, margin: str) -> np.ndarray:
+    def _side(self, random: np.random.Generator) -> float:
+        """How large a face may be, in pixels of its picture, before it is shrunk to that."""
+        return random.uniform(self.sides[0], self.sides[1]) if self.sides else math.inf
+
+    def _cut(
+        self, image: np.ndarray, row: int, margin: str | np.ndarray, side: float
+    ) -> np.ndarray:
         face, size = self.face, self.size
         box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
         return network_crop(
-            image, box, margin, size.height, size.width, landmarks, face.align, face.pad
+            image, box, margin, size.height, size.width, landmarks, face.align, face.pad, side
         )
 
     def _picture(self, crop: np.ndarray, seed: int | None) -> torch.Tensor:

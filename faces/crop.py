@@ -1,5 +1,6 @@
 """Two crops: the stored face (context, native resolution) and what the network sees of it."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -58,36 +59,52 @@ def store(
 def network_crop(
     image: np.ndarray,
     box: np.ndarray | None,
-    margin: str,
+    margin: str | np.ndarray,
     height: int,
     width: int,
     landmarks: np.ndarray | None = None,
     align: bool = False,
     pad: str = "none",
+    side: float = math.inf,
 ) -> np.ndarray:
     """What the network sees: uint8 RGB [height, width, 3].
 
     image: a stored crop (or a picture) with `box` and `landmarks` in its pixels. The square around
-    the box with `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut. With
-    `pad` none it is moved and shrunk to stay inside the picture: a padded border would be a mark
-    that has nothing to do with the face. With `align` the square is turned until the eyes are
-    level. Without a box the whole picture is taken.
+    the box with `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut; or,
+    where margin is four shares of the box's longer side [left, top, right, bottom], a rectangle,
+    which is squeezed to the asked shape. With `pad` none it is moved and shrunk (a rectangle: cut
+    off) to stay inside the picture: a padded border would be a mark that has nothing to do with the
+    face. With `align` the square is turned until the eyes are level. Without a box the whole
+    picture is taken. A face whose box is longer than `side` pixels is shrunk to that before: it
+    shows no more detail than a face of that size.
 
     Raises NoLandmarks where `align` has no eyes to go by.
     """
     if align:
+        if not isinstance(margin, str):
+            raise ValueError("a face that is turned upright has one margin, not four")
         image = _turned(image, box, landmarks, margin, pad)
     elif box is not None:
-        grow, extra = _share(margin)
-        square = (
-            square_inside(box, grow, extra, image.shape)
-            if pad == "none"
-            else square_around(box, grow, extra)
-        )
-        image = cut(image, square, pad)
+        if not isinstance(margin, str):
+            place = rectangle(box, margin, image.shape if pad == "none" else None)
+        elif pad == "none":
+            place = square_inside(box, *_share(margin), image.shape)
+        else:
+            place = square_around(box, *_share(margin))
+        image = cut(image, place, pad)
+    if box is not None and side < math.inf:
+        image = _no_larger(image, side / max(box[2] - box[0], box[3] - box[1], 1e-6))
     shrinks = image.shape[0] * image.shape[1] > height * width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)
+
+
+def _no_larger(image: np.ndarray, scale: float) -> np.ndarray:
+    """The picture times `scale`, where that is less than 1."""
+    if scale >= 1:
+        return image
+    height, width = (max(1, round(n * scale)) for n in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def square_inside(
@@ -115,6 +132,26 @@ def square_around(box: np.ndarray, grow: float, extra: float) -> tuple[int, int,
     left = round((box[0] + box[2]) / 2 - side / 2)
     top = round((box[1] + box[3]) / 2 - side / 2)
     return left, top, left + side, top + side
+
+
+def rectangle(
+    box: np.ndarray, margins: np.ndarray, shape: tuple[int, ...] | None
+) -> tuple[int, int, int, int]:
+    """The square on a box's longer side, with a margin of its own on each side, whole pixels.
+
+    margins: [4] left, top, right, bottom, in longer sides. Cut off at the edges of a picture of
+    that shape, of which at least one pixel is left.
+    """
+    longest = max(box[2] - box[0], box[3] - box[1])
+    middle = np.tile((box[:2] + box[2:]) / 2, 2)
+    edges = np.round(middle + longest * ([-0.5, -0.5, 0.5, 0.5] + margins * [-1, -1, 1, 1]))
+    if shape is not None:
+        last = np.array([shape[1], shape[0]])
+        edges[:2] = np.clip(edges[:2], 0, last - 1)
+        edges[2:] = np.minimum(edges[2:], last)
+    left, top = edges[:2]
+    right, bottom = np.maximum(edges[2:], edges[:2] + 1)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def cut(image: np.ndarray, square: tuple[int, int, int, int], pad: str) -> np.ndarray:

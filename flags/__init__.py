@@ -139,6 +139,15 @@ class Config(Section):
                 f"augment.margin {self.augment.margin} looks beyond the stored crop: set face.grow "
                 f"to {1 + 2 * margin / 100:g} or more"
             )
+        if self.augment.margin_each_side and (self.face.align or not self.augment.margin):
+            wrong.append(
+                "augment.margin_each_side draws four margins from augment.margin, of a face that "
+                "is not turned: set augment.margin, and face.align to False"
+            )
+        if self.augment.face_side and not self.data.crop:
+            wrong.append(
+                "augment.face_side shrinks a face by the size of its box: set data.crop to True"
+            )
         if self.face.align and not self.data.crop:
             wrong.append(
                 "face.align: a face is turned in the crop around it, by its five points: set "

@@ -70,6 +70,25 @@ class Augment(Section):
         [], "Range of the context around the box, as [5, 20]; empty: face.margin.", "% of box",
         max_length=2,
     )  # fmt: skip
+    margin_each_side: bool = described(
+        False, "Each side of the crop draws its own margin, and the crop is squeezed to the input "
+        "size, as the code of SBI and FWA does.",
+    )  # fmt: skip
+    face_side: list[float] = described(
+        [], "Faces larger than a side drawn from this range are shrunk to it, as [56, 104]: where "
+        "forgeries have larger faces than reals, detail alone would tell them; empty: not.", "px",
+        max_length=2,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _face_side(self) -> "Augment":
+        if self.face_side and not (
+            len(self.face_side) == 2 and 1 <= self.face_side[0] <= self.face_side[1]
+        ):
+            raise ValueError(
+                f"augment.face_side {self.face_side} wants [low, high] in pixels, or nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _margin(self) -> "Augment":

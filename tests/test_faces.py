@@ -465,6 +465,39 @@ def test_margin_in_per_cent_of_the_box_and_in_pixels(margin, first, side):
     assert crop[-1, -1].tolist() == [first + side - 1, first + side - 1, 0]
 
 
+def test_a_margin_of_its_own_on_each_side():
+    places = np.zeros((100, 100, 3), np.uint8)
+    places[..., 0], places[..., 1] = np.arange(100), np.arange(100)[:, None]
+    box = np.array([42.0, 40, 58, 60])  # 20 px long: the square is 40..60
+    crop = network_crop(places, box, np.array([0.5, 0, 0.25, 1]), 40, 35)
+    assert crop[0, 0].tolist() == [30, 40, 0]
+    assert crop[-1, -1].tolist() == [64, 79, 0]
+    with pytest.raises(ValueError, match="one margin"):
+        network_crop(places, box, np.zeros(4), 9, 9, np.zeros((5, 2)), True)
+
+
+@given(sides, sides, boxes, st.lists(st.floats(0, 1), min_size=4, max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_a_crop_with_four_margins_stays_inside(width, height, box, margins):
+    image = np.full((height, width, 3), 77, np.uint8)
+    crop = network_crop(image, box, np.array(margins), 24, 24)
+    assert crop.shape == (24, 24, 3) and (crop == 77).all()
+
+
+@given(st.floats(4, 60), st.integers(0, 9))
+@settings(deadline=None, max_examples=40)
+def test_a_face_shows_no_more_than_one_of_that_side(side, seed):
+    """Beyond the box's own side nothing changes; below, the same picture as one shrunk before."""
+    image = np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)
+    box = np.array([20.0, 20, 60, 60])
+    crop = network_crop(image, box, "0%", 48, 48, side=side)
+    if side >= 40:
+        np.testing.assert_array_equal(crop, network_crop(image, box, "0%", 48, 48))
+    else:
+        small = cv2.resize(image[20:60, 20:60], (round(side),) * 2, interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(crop, cv2.resize(small, (48, 48)))
+
+
 def test_without_a_box_the_whole_picture_is_taken():
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, 40:] = 255

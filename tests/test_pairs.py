@@ -30,6 +30,7 @@ from training.signals import Stopped
 SIZE = InputSize(height=48, width=40)
 BLEND = Fakes(type="blend", pairs=True)
 STRONG = Augment(color=0.3, rotation=20.0, jpeg=0.5, blur=0.5, resize=0.5, margin=[5, 20])
+QUIET = {"flip": 0, "turned": 0, "color": 0, "jpeg": 0, "resize": 0}
 POINTS = np.array(MEAN_FACE) * 50 + [35, 40]
 
 
@@ -138,6 +139,52 @@ def test_margins_vary_within_their_range_and_validation_keeps_its_own(rows, monk
     config = Config(input_size=SIZE, fakes=BLEND, augment=STRONG, face=Face(margin="12.5%"))
     dataset.evaluation_set(rows, config)[1, 0]
     assert seen == ["12.5%"]
+
+
+def test_each_side_draws_its_own_margin(rows, monkeypatch):
+    seen = []
+
+    def noted(image, box, margin, *others):
+        seen.append(margin)
+        return network_crop(image, box, margin, *others)
+
+    monkeypatch.setattr(dataset, "network_crop", noted)
+    samples = faces(rows, augment=Augment(margin=[5, 20], margin_each_side=True))
+    for epoch in range(1, 100):
+        samples[epoch, 0]
+    shares = np.array(seen)
+    np.testing.assert_array_equal(shares[::2], shares[1::2])  # both of a pair
+    assert ((shares >= 0.05) & (shares <= 0.2)).all()
+    assert (np.ptp(shares, axis=0) > 0.12).all()
+    assert np.abs(np.corrcoef(shares[::2].T) - np.eye(4)).max() < 0.4
+
+
+def test_no_face_shows_more_detail_than_the_drawn_side(rows):
+    """Of pure noise, shrinking to half its side leaves a part, and the same of both of a pair."""
+    here = rows.iloc[:1]
+    sharp = faces(here, augment=Augment(**QUIET))[1, 0]
+    soft = faces(here, augment=Augment(**QUIET, face_side=[12, 16]))[1, 0]
+    for (one, *_), (other, *_) in zip(sharp, soft, strict=True):
+        detail = [np.diff(picture.numpy().astype(float), axis=2).std() for picture in (one, other)]
+        assert detail[1] < 0.7 * detail[0]
+    beyond = faces(here, augment=Augment(**QUIET, face_side=[4000, 4001]))[1, 0]
+    for (one, *_), (other, *_) in zip(sharp, beyond, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("side", [[5], [20, 5], [0, 5]])
+def test_a_range_of_sides_that_is_none_is_refused(side):
+    with pytest.raises(ValidationError, match="face_side"):
+        Augment(face_side=side)
+
+
+def test_what_of_a_crop_cannot_be_drawn_is_refused():
+    with pytest.raises(ValidationError, match="margin_each_side"):
+        Config(augment={"margin_each_side": True})
+    with pytest.raises(ValidationError, match="margin_each_side"):
+        Config(augment={"margin_each_side": True, "margin": [5, 20]}, face={"align": True})
+    with pytest.raises(ValidationError, match="face_side"):
+        Config(augment={"face_side": [56, 104]}, data={"crop": False})
 
 
 @pytest.mark.parametrize("margin", [[5], [20, 5], [-1, 5]])
