@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import demo
+import serving
 import verdict
 from faces.image import write_image
 from flags import Demo, Evidence, Frames, Predict
@@ -155,7 +156,7 @@ def test_one_upload_by_two_is_two_files(tmp_path):
     upload = tmp_path / "uploads" / "hash" / "clip.mp4"
     upload.parent.mkdir(parents=True)
     upload.write_bytes(b"film")
-    (_, first, _), (_, second, _) = (demo.taken(str(upload), Demo(), tmp_path) for _ in range(2))
+    (_, first, _), (_, second, _) = (serving.taken(str(upload), Demo(), tmp_path) for _ in range(2))
     assert first != second and Path(first).name == Path(second).name == "clip.mp4"
     Path(first).unlink()
     upload.unlink()
@@ -165,19 +166,19 @@ def test_one_upload_by_two_is_two_files(tmp_path):
 def test_what_nobody_came_for_is_removed(tmp_path):
     upload = tmp_path / "photo.jpg"
     upload.write_bytes(b"photo")
-    _, old, _ = demo.taken(str(upload), Demo(), tmp_path)
-    _, young, _ = demo.taken(str(upload), Demo(), tmp_path)
+    _, old, _ = serving.taken(str(upload), Demo(), tmp_path)
+    _, young, _ = serving.taken(str(upload), Demo(), tmp_path)
     settings = Demo(time_limit=10.0, queue=3)
     long_ago = time.time() - 10 * (3 + 2) - 1
     os.utime(Path(old).parent, (long_ago, long_ago))
-    demo.taken(str(upload), settings, tmp_path)
+    serving.taken(str(upload), settings, tmp_path)
     assert not Path(old).exists() and Path(young).exists()
 
 
 def test_who_finds_the_queue_full_is_told_and_loses_the_upload(tmp_path):
     upload = tmp_path / "photo.jpg"
     upload.write_bytes(b"photo")
-    _, own, _ = demo.taken(str(upload), Demo(), tmp_path)
+    _, own, _ = serving.taken(str(upload), Demo(), tmp_path)
     assert "takes (5)" in demo.full(own, settings=Demo(queue=5))
     assert not Path(own).parent.exists() and tmp_path.is_dir()
     assert "--queue" in demo.full(settings=Demo())
@@ -188,12 +189,12 @@ def test_who_finds_the_queue_full_is_told_and_loses_the_upload(tmp_path):
 
 def test_a_port_in_use_is_a_mistake_with_a_remedy():
     with socket.socket() as other:
-        other.bind((demo.HOST, 0))
+        other.bind((serving.HOST, 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(UserError, match=rf"port {port}: .*--port"):
-            demo.free(port)
-    demo.free(port)
+            serving.free(port)
+    serving.free(port)
 
 
 @pytest.mark.parametrize("wrong", ["--port=80", "--upload=0", "--queue=0", "--uplod=5"])
@@ -220,7 +221,7 @@ def test_only_this_computers_names_are_answered(host, status):
         return PlainTextResponse("hello")
 
     async def ask() -> httpx.Response:
-        app = Starlette(routes=[Route("/", hello)], middleware=demo.guards())
+        app = Starlette(routes=[Route("/", hello)], middleware=serving.guards())
         through = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=through, base_url="http://there") as client:
             return await client.get("/", headers={"Host": host})
