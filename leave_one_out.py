@@ -13,6 +13,7 @@ tested is not done again.
 
 import contextlib
 import json
+import math
 from pathlib import Path
 
 import checkpoint
@@ -130,6 +131,8 @@ def config_of(config: LeaveOneOut, held: HeldOut, run: Path) -> Config:
     """The configuration of one run, as train.py and test.py read it."""
     values = config.model_dump(include=set(Config.model_fields) - {"card"})
     values["prefix"] = str(run)
+    if config.same_steps:
+        values["num_epochs"] = math.ceil(config.num_epochs / held.left)
     values["data"] |= {
         "train": str(run / "train.csv"),
         "valid": str(run / "valid.csv") if len(held.valid) else "",

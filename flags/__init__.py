@@ -144,6 +144,11 @@ class Config(Section):
                 "augment.margin_each_side draws four margins from augment.margin, of a face that "
                 "is not turned: set augment.margin, and face.align to False"
             )
+        if self.saving.best == "epoch" and self.scheduler.type == "plateau":
+            wrong.append(
+                "scheduler.type plateau waits for an epoch that is no better, and by saving.best "
+                "epoch each is: set one of the two"
+            )
         if self.augment.face_side and not self.data.crop:
             wrong.append(
                 "augment.face_side shrinks a face by the size of its box: set data.crop to True"
@@ -201,6 +206,10 @@ class LeaveOneOut(Config):
 
     by: Literal["source", "method"] = described("source", "Column whose values are left out.")
     only: list[str] = described([], "Values to leave out, one after another; empty: each.")
+    same_steps: bool = described(
+        False, "num_epochs is that of all rows: a run that has fewer of them left takes more "
+        "epochs, so that each takes as many steps.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_run_each(self) -> "LeaveOneOut":

@@ -147,7 +147,7 @@ class Loss(Section):
 
 Metric = Literal[
     "valid_loss", "valid_accuracy", "valid_precision", "valid_recall", "valid_f1", "valid_auc",
-    "valid_eer", "valid_average_precision",
+    "valid_eer", "valid_average_precision", "epoch",
 ]  # fmt: skip
 
 
@@ -155,7 +155,9 @@ class Saving(Section):
     """Which checkpoints a run keeps, and what it does when the numbers run away."""
 
     best: Metric = described(
-        "valid_loss", "What best.pth, early stopping and a plateau schedule look at."
+        "valid_loss",
+        "What best.pth, early stopping and a plateau schedule look at; epoch: the "
+        "newest is the best, for validation data too small to choose by.",
     )
     keep: int = described(0, "Numbered checkpoints kept, the newest; 0: all.", ge=0)
     minutes: float = described(

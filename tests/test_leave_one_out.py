@@ -69,6 +69,24 @@ def test_another_manifest_that_validates_loses_the_source_too():
     assert set(held.test["path"]) == {"/x/0.png", "/v/8"}
 
 
+def test_each_run_takes_as_many_steps_as_one_with_all_rows():
+    frame = rows(
+        ("a", 0, "train", "p1", ""), ("a", 1, "train", "p2", "swap"), ("a", 1, "val", "p3", "swap"),
+        ("b", 0, "train", "q1", ""), ("b", 1, "test", "q2", "gan"), ("b", 1, "train", "q3", "gan"),
+        ("c", 0, "train", "r1", ""),
+    )  # fmt: skip
+    epochs = {}
+    for name in "abc":
+        held = held_out(frame, NONE, "source", name)
+        for same in (True, False):
+            config = LeaveOneOut(num_epochs=6, same_steps=same, data={"train": "x.csv"})
+            epochs[name, same] = leave_one_out.config_of(config, held, Path("x")).num_epochs
+    assert epochs == {
+        ("a", True): 10, ("b", True): 10, ("c", True): 8,
+        ("a", False): 6, ("b", False): 6, ("c", False): 6,
+    }  # fmt: skip
+
+
 def test_a_method_is_tested_against_reals_of_the_test_split():
     frame = rows(
         ("a", 0, "train", "p1", ""), ("a", 1, "train", "p1", "swap"),

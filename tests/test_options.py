@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from pydantic import ValidationError
 
 import checkpoint
 import train
+from flags import Config
 from training import step
 from utils import UserError
 
@@ -52,6 +54,14 @@ def test_the_best_epoch_is_that_of_the_named_metric(tmp_path, metric):
     assert best["best"]["metric"] == metric
     assert best["best"]["value"] == pytest.approx(table[metric][row])
     assert best["best"]["valid_loss"] == pytest.approx(table["valid_loss"][row])
+
+
+def test_the_newest_epoch_is_the_best_where_validation_does_not_choose(tmp_path):
+    more = ["--saving.best=epoch", "--num_epochs=4", "--optimizer.lr=0.02"]
+    assert run(tmp_path / "run", *more, "--EARLY_STOPPING_EPOCH=1") == 0
+    assert load(tmp_path / "run", "best.pth")["epoch"] == 4
+    with pytest.raises(ValidationError, match="plateau"):
+        Config(saving={"best": "epoch"}, scheduler={"type": "plateau"})
 
 
 def test_patience_counts_epochs_without_a_better_one_of_that_metric(tmp_path):

@@ -116,7 +116,7 @@ def epoch_line(values: dict[str, Any], num_epochs: int, seconds: float) -> str:
 
 
 def best_line(progress: Progress, watched: str, run: Path) -> str:
-    what = "" if watched == "valid_loss" else f", {watched} {progress.best_value:.5f}"
+    what = "" if watched in ("valid_loss", "epoch") else f", {watched} {progress.best_value:.5f}"
     return (
         f"\nBest epoch {progress.best_epoch} of {progress.epoch}: validation loss "
         f"{progress.best_loss:.5f}{what} -> {run / 'checkpoints' / 'best.pth'}"
