@@ -82,7 +82,9 @@ class Config(Section):
         "How a face is scored: once, with its mirror image, by ten crops of it. Empty: once; "
         "test.py and calibrate.py: as the checkpoint says.",
     )
-    subgroups: list[str] = described([], "Columns of the manifest that test.py breaks down by.")
+    subgroups: list[str] = described(
+        [], "Columns of the manifest that test.py breaks down by, and face_side, the face's size."
+    )
     bootstrap: int = described(2000, "Resamples behind each 95 % interval; 0: none.", ge=0)
     layer_table: bool = described(True, "test.py: print torchsummary's table of layers.")
     cam: bool = described(False, "test.py: draw heatmaps.")

@@ -1,9 +1,12 @@
-"""How well a detector does on parts of a test set: by collection, by method, by any column."""
+"""How well a detector does on parts of a test set: by collection, method, size or any column."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
+import manifest
 import metrics
 from metrics import FAKE, REAL
 from report import tables
@@ -23,15 +26,20 @@ UNKNOWN = "(none)"
 """How a group is called whose rows leave the column empty."""
 
 
+SIDE = "face_side"
+"""Not a column but what `box` says: the root of its area in pixels, as the audit measures it."""
+
+
 def refuse_unknown(wanted: Sequence[str], sets: Sequence[pd.DataFrame]) -> None:
     """Raise UserError where a column is in none of the sets of rows, or names each row apart."""
     filled = [_filled(rows) for rows in sets]
     known = list(dict.fromkeys(column for columns in filled for column in columns))
-    if missing := [column for column in wanted if column not in known]:
+    # Where the boxes are found while testing, no row says them yet.
+    if missing := [column for column in wanted if column not in [*known, SIDE]]:
         raise UserError(
             f"subgroups: no column {', '.join(missing)}; the rows say {', '.join(known)}"
         )
-    for column in wanted:
+    for column in set(wanted) & set(known):
         most = max(rows[column].nunique() for rows in sets if column in rows)
         if most > MOST:
             raise UserError(
@@ -46,6 +54,8 @@ def broken_down(frame: pd.DataFrame, wanted: Sequence[str], resamples: int) -> l
     frame: as metrics.read_scores gives it. A method is measured against reals: it has only fakes.
     """
     filled = _filled(frame)
+    if "box" in filled:
+        filled.append(SIDE)
     return [_table(frame, column, resamples) for column in wanted if column in filled]
 
 
@@ -53,8 +63,12 @@ def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
     """The values of a column with their rows, in order of the values.
 
     For `method`: the fakes of each, and all reals of the sources that they come from; all reals
-    where a fake's source is not known.
+    where a fake's source is not known. For `face_side`, where it is no column: four groups of
+    about as many faces, from the smallest to the largest.
     """
+    if column == SIDE and SIDE not in frame:
+        yield from _by_side(frame)
+        return
     if column != "method":
         for value, rows in frame.groupby(frame[column].astype(str)):
             yield str(value) or UNKNOWN, rows
@@ -64,6 +78,22 @@ def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
         sources = set(own["source"]) if "source" in own else {""}
         beside = reals if "" in sources else reals[reals["source"].isin(sources)]
         yield str(method) or UNKNOWN, pd.concat([beside, own])
+
+
+def _by_side(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    box = manifest.table(frame["box"].astype(str).to_numpy(object), 4)
+    sides = np.sqrt((box[:, 2:] - box[:, :2]).prod(axis=1))
+    known = np.isfinite(sides)
+    edges = np.unique(np.quantile(sides[known], [0.25, 0.5, 0.75]).round())
+    group = np.searchsorted(edges, sides, side="right")
+    words = [f"under {edges[0]:.0f} px"]
+    words += [f"{low:.0f} to {high:.0f} px" for low, high in itertools.pairwise(edges)]
+    words += [f"{edges[-1]:.0f} px and more"]
+    for number, name in enumerate(words):
+        if (own := known & (group == number)).any():
+            yield name, frame[own]
+    if not known.all():
+        yield UNKNOWN, frame[~known]
 
 
 def _filled(rows: pd.DataFrame) -> list[str]:
@@ -84,6 +114,11 @@ def _table(frame: pd.DataFrame, column: str, resamples: int) -> Table:
     notes = []
     if column == "method":
         notes.append("The fakes of each method, against the reals of the same collection.")
+    if column == SIDE and SIDE not in frame:
+        notes.append(
+            "face_side: the root of the box's area. Where reals and fakes differ in it, only what "
+            "tells them apart within a row is no matter of size."
+        )
     if any(row[-1] for row in rows):
         notes.append(f"small: fewer than {SMALL} faces, so the numbers are mostly luck.")
     return Table(columns, rows, f"By {column}", notes)

@@ -90,3 +90,32 @@ def test_unknown_columns_name_those_that_there_are():
     with pytest.raises(UserError, match="frame has 300 values, more than 200"):
         subgroups.refuse_unknown(["frame"], [faces(300, frame=[*map(str, range(300))])])
     assert subgroups.broken_down(other, ["source", "camera"], 0)[0].title == "By camera"
+
+
+def test_groups_by_the_size_of_the_face_have_no_more_to_say_than_size_itself():
+    """Scores that are the face's size: told apart over all, by chance within faces of one size."""
+    random = np.random.default_rng(0)
+    frame = faces(4000)
+    sides = 100 + 40 * frame["label"] + random.uniform(-40, 40, 4000)
+    frame["score"] = sides / 200
+    frame["box"] = [f"10 10 {10 + side * 0.8:.2f} {10 + side / 0.8:.2f}" for side in sides]
+    frame.loc[0, "box"] = ""
+    (table,) = subgroups.broken_down(frame, ["face_side"], 20)
+    rows = tables.records(table)
+    assert sum(row["n"] for row in rows) == 4000
+    assert rows[-1]["value"] == "(none)" and rows[-1]["n"] == 1
+    assert rows[0]["value"].startswith("under ") and rows[3]["value"].endswith(" px and more")
+    assert all(900 < row["n"] < 1100 for row in rows[:4])
+    assert rows[0]["fake"] == 0 and rows[3]["real"] == 0
+    whole = metrics.evaluate(frame["label"].to_numpy(), frame["score"].to_numpy())["auc"]
+    assert whole > 0.8 and all(row["auc"] < 0.75 for row in rows[1:3])
+    subgroups.refuse_unknown(["face_side"], [frame.drop(columns="box")])
+
+
+def test_faces_of_one_size_and_boxes_that_nobody_knows():
+    (table,) = subgroups.broken_down(faces(30, box="0 0 50 50"), ["face_side"], 20)
+    assert [row["value"] for row in tables.records(table)] == ["50 px and more"]
+    assert subgroups.broken_down(faces(30), ["face_side"], 20) == []
+    own = faces(30, box="0 0 50 50", face_side=["small", "large"] * 15)
+    (table,) = subgroups.broken_down(own, ["face_side"], 20)
+    assert [row["value"] for row in tables.records(table)] == ["large", "small"]
