@@ -69,7 +69,7 @@ release: $(READY) ## train the released detector again: make release DATA=manife
 		--tta flip --films.frames 16 --out weights/detector.safetensors # and rows.csv beside it
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --card README.md#released
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --robustness --perturb.count 400 \
-		--subgroups source,method --card weights/README.md#own
+		--subgroups source,method,face_side --card weights/README.md#own
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make
