@@ -152,7 +152,7 @@ class FaceDataset(Dataset):
         self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
         self.each_side = augment is not None and augment.margin_each_side
-        self.sides = augment.face_side if augment is not None else []
+        self.sides = augment.max_side if augment is not None else []
         self.repeat = repeat
 
     def __len__(self) -> int:

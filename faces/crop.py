@@ -72,11 +72,11 @@ def network_crop(
     image: a stored crop (or a picture) with `box` and `landmarks` in its pixels. The square around
     the box with `margin` (`30%` of the box or `50px` of the stored crop) on each side is cut; or,
     where margin is four shares of the box's longer side [left, top, right, bottom], a rectangle,
-    which is squeezed to the asked shape. With `pad` none it is moved and shrunk (a rectangle: cut
-    off) to stay inside the picture: a padded border would be a mark that has nothing to do with the
-    face. With `align` the square is turned until the eyes are level. Without a box the whole
-    picture is taken. A face whose box is longer than `side` pixels is shrunk to that before: it
-    shows no more detail than a face of that size.
+    which is squeezed to the asked shape. With `pad` none it is moved and shrunk to stay inside the
+    picture: a padded border would be a mark that has nothing to do with the face. With `align` the
+    square is turned until the eyes are level. Without a box the whole picture is taken. A face
+    whose box is longer than `side` pixels is shrunk to that before: it shows no more detail than a
+    face of that size.
 
     Raises NoLandmarks where `align` has no eyes to go by.
     """
@@ -139,19 +139,18 @@ def rectangle(
 ) -> tuple[int, int, int, int]:
     """The square on a box's longer side, with a margin of its own on each side, whole pixels.
 
-    margins: [4] left, top, right, bottom, in longer sides. Cut off at the edges of a picture of
-    that shape, of which at least one pixel is left.
+    margins: [4] left, top, right, bottom, in longer sides. Moved and shrunk to lie inside a picture
+    of that shape; at least one pixel each way.
     """
     longest = max(box[2] - box[0], box[3] - box[1])
     middle = np.tile((box[:2] + box[2:]) / 2, 2)
     edges = np.round(middle + longest * ([-0.5, -0.5, 0.5, 0.5] + margins * [-1, -1, 1, 1]))
+    first, size = edges[:2], np.maximum(edges[2:] - edges[:2], 1)
     if shape is not None:
-        last = np.array([shape[1], shape[0]])
-        edges[:2] = np.clip(edges[:2], 0, last - 1)
-        edges[2:] = np.minimum(edges[2:], last)
-    left, top = edges[:2]
-    right, bottom = np.maximum(edges[2:], edges[:2] + 1)
-    return int(left), int(top), int(right), int(bottom)
+        size = np.minimum(size, [shape[1], shape[0]])
+        first = np.clip(first, 0, [shape[1], shape[0]] - size)
+    left, top, right, bottom = (int(edge) for edge in (*first, *(first + size)))
+    return left, top, right, bottom
 
 
 def cut(image: np.ndarray, square: tuple[int, int, int, int], pad: str) -> np.ndarray:

@@ -7,9 +7,10 @@ followed. Against the hull of 106 landmarks of InsightFace's network in 208 real
 collections (its brows and jaw, without forehead), intersection over union is 0.85 in the mean and
 above 0.70 in 95 %; of the part between brows and mouth 0.81 and 0.56, most of the difference below
 the lips. It is worst in profiles, where it reaches into the background, and where another person
-hides a part. `python -m benchmarks.outlines` measures it and draws both, and fakes along both.
-That network is not asked while training: its weights are for non-commercial
-research only, and a manifest keeps five points.
+hides a part. `python -m benchmarks.outlines FOLDER ... --faces 208` measures it and draws both, and
+fakes along both; the folders held reals of London, FFHQ and the web (weights/README.md).
+That network is not asked while training: its weights are for non-commercial research only, and a
+manifest keeps five points.
 """
 
 import cv2

@@ -146,14 +146,20 @@ class Config(Section):
                 "augment.margin_each_side draws four margins from augment.margin, of a face that "
                 "is not turned: set augment.margin, and face.align to False"
             )
+        of_boxes = [
+            f"augment.{key}"
+            for key in ("margin_each_side", "max_side")
+            if getattr(self.augment, key)
+        ]
+        if of_boxes and (not self.data.crop or self.face.no_face == "whole"):
+            wrong.append(
+                f"{', '.join(of_boxes)}: done by a face's box, which each face must have: set "
+                "data.crop to True and face.no_face to drop"
+            )
         if self.saving.best == "epoch" and self.scheduler.type == "plateau":
             wrong.append(
                 "scheduler.type plateau waits for an epoch that is no better, and by saving.best "
                 "epoch each is: set one of the two"
-            )
-        if self.augment.face_side and not self.data.crop:
-            wrong.append(
-                "augment.face_side shrinks a face by the size of its box: set data.crop to True"
             )
         if self.face.align and not self.data.crop:
             wrong.append(
@@ -210,7 +216,7 @@ class LeaveOneOut(Config):
     only: list[str] = described([], "Values to leave out, one after another; empty: each.")
     same_steps: bool = described(
         False, "num_epochs is that of all rows: a run that has fewer of them left takes more "
-        "epochs, so that each takes as many steps.",
+        "epochs, so that each takes about as many steps.",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -225,6 +231,16 @@ class LeaveOneOut(Config):
             }.items()
             if value
         ]
+        if self.same_steps and self.scheduler.type in ("step", "plateau"):
+            wrong.append(
+                f"same_steps: scheduler.type {self.scheduler.type} counts epochs, of which some "
+                "runs take more: set it to cosine, linear or none"
+            )
+        if self.same_steps and self.EARLY_STOPPING_EPOCH:
+            wrong.append(
+                f"same_steps: EARLY_STOPPING_EPOCH {self.EARLY_STOPPING_EPOCH} may end a run "
+                "before its steps are done: set it to 0"
+            )
         return refuse_if(wrong, self)
 
 

@@ -72,21 +72,21 @@ class Augment(Section):
     )  # fmt: skip
     margin_each_side: bool = described(
         False, "Each side of the crop draws its own margin, and the crop is squeezed to the input "
-        "size, as the code of SBI and FWA does.",
+        "size, as FWA's paper and SBI's code do (of the box's longer side).",
     )  # fmt: skip
-    face_side: list[float] = described(
-        [], "Faces larger than a side drawn from this range are shrunk to it, as [56, 104]: where "
-        "forgeries have larger faces than reals, detail alone would tell them; empty: not.", "px",
-        max_length=2,
+    max_side: list[float] = described(
+        [], "Faces whose box's longer side exceeds one drawn from this range are shrunk to it, as "
+        "[56, 104]: where forgeries have larger faces than reals, detail alone would tell them. "
+        "Below most of the reals' sides; empty: not.", "px of the stored face", max_length=2,
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _face_side(self) -> "Augment":
-        if self.face_side and not (
-            len(self.face_side) == 2 and 1 <= self.face_side[0] <= self.face_side[1]
+    def _max_side(self) -> "Augment":
+        if self.max_side and not (
+            len(self.max_side) == 2 and 1 <= self.max_side[0] <= self.max_side[1]
         ):
             raise ValueError(
-                f"augment.face_side {self.face_side} wants [low, high] in pixels, or nothing"
+                f"augment.max_side {self.max_side} wants [low, high] in pixels, or nothing"
             )
         return self
 

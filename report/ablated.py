@@ -91,6 +91,8 @@ def table_of(
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
     columns |= {"changes": "Changes"}
     epochs = f"{config.num_epochs} epoch{'s' if config.num_epochs > 1 else ''}"
+    if config.same_steps:
+        epochs = f"about as many steps as {epochs} of all rows"
     notes = [
         f"Seed {config.seed}, {epochs}. Differences: paired bootstrap over the "
         "same faces; they are those of one training each, and another seed would move every row.",

@@ -23,14 +23,19 @@ FILES = ("leave_one_out.csv", "leave_one_out.tex", "leave_one_out.html")
 
 
 def write(
-    out: Path, by: str, results: Mapping[str, Result], failed: Mapping[str, str], title: str
+    out: Path,
+    by: str,
+    results: Mapping[str, Result],
+    failed: Mapping[str, str],
+    title: str,
+    note: str = "",
 ) -> str:
     """Write FILES into `out`; returns the console's tables.
 
     results: of each run, tested on what it was trained without. failed: those that could not be
-    trained or tested, and why.
+    trained or tested, and why. note: what else the tables say below.
     """
-    found = across(by, results, failed)
+    found = across(by, results, failed, note)
     rows = [
         {"left_out": row["left_out"], "unit": unit, **row}
         for unit, table in found.items()
@@ -48,14 +53,16 @@ def write(
     return "\n\n".join(map(tables.console, found.values()))
 
 
-def across(by: str, results: Mapping[str, Result], failed: Mapping[str, str]) -> dict[str, Table]:
+def across(
+    by: str, results: Mapping[str, Result], failed: Mapping[str, str], note: str = ""
+) -> dict[str, Table]:
     """Of `faces`, and of `videos` where there are some: a row each run, then their means."""
     levels = {
         "faces": {name: result.faces for name, result in results.items()},
         "videos": {name: r.videos.level for name, r in results.items() if r.videos},
     }
     return {
-        unit: _table(by, own, unit, failed)
+        unit: _table(by, own, unit, failed, note)
         for unit, own in levels.items()
         if own or (failed and unit == "faces")
     }
@@ -64,7 +71,9 @@ def across(by: str, results: Mapping[str, Result], failed: Mapping[str, str]) ->
 # --------------------------------------------------------------------------- small pieces
 
 
-def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str, str]) -> Table:
+def _table(
+    by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str, str], note: str
+) -> Table:
     rows: list[tuple[tables.Cell, ...]] = []
     for name, level in levels.items():
         cells = [tables.of(level.summary, key) for key in FREE]
@@ -83,6 +92,7 @@ def _table(by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str,
     notes = [
         f"Each row: trained and validated without this {by}, thresholds of that validation, "
         f"tested on it. The mean counts each row once that has the number: {_counted(rows)}.",
+        *([note] if note else []),
         *(f"{name} has no row: {reason}" for name, reason in failed.items()),
     ]
     return Table(columns, rows, f"Leave one {by} out: {unit}", notes)

@@ -8,7 +8,7 @@ import pandas as pd
 
 import manifest
 import metrics
-from metrics import FAKE, REAL
+from metrics import FAKE, REAL, Summary
 from report import tables
 from report.tables import Table
 from utils import UserError
@@ -54,9 +54,7 @@ def broken_down(frame: pd.DataFrame, wanted: Sequence[str], resamples: int) -> l
     frame: as metrics.read_scores gives it. A method is measured against reals: it has only fakes.
     """
     filled = _filled(frame)
-    if "box" in filled:
-        filled.append(SIDE)
-    return [_table(frame, column, resamples) for column in wanted if column in filled]
+    return [_table(frame, column, resamples) for column in wanted if column in [*filled, SIDE]]
 
 
 def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -64,9 +62,10 @@ def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
 
     For `method`: the fakes of each, and all reals of the sources that they come from; all reals
     where a fake's source is not known. For `face_side`, where it is no column: four groups of
-    about as many faces, from the smallest to the largest.
+    about as many faces, from the smallest to the largest; of as many as differ where most are of
+    one size.
     """
-    if column == SIDE and SIDE not in frame:
+    if column == SIDE and SIDE not in _filled(frame):
         yield from _by_side(frame)
         return
     if column != "method":
@@ -80,10 +79,28 @@ def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
         yield str(method) or UNKNOWN, pd.concat([beside, own])
 
 
-def _by_side(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    box = manifest.table(frame["box"].astype(str).to_numpy(object), 4)
-    sides = np.sqrt((box[:, 2:] - box[:, :2]).prod(axis=1))
+def _of_size(frame: pd.DataFrame, resamples: int) -> Summary:
+    """The numbers of a score that is the size of the face, of the faces whose size is known."""
+    sides = _sides(frame)
     known = np.isfinite(sides)
+    of_size = frame[known].assign(score=sides[known] / max(sides[known].max(initial=0), 1))
+    return metrics.summarise(of_size, metrics.THRESHOLD, resamples)
+
+
+def _sides(frame: pd.DataFrame) -> np.ndarray:
+    """Root of the area of each box in pixels [n], NaN where none is known."""
+    if "box" not in frame:
+        return np.full(len(frame), np.nan)
+    box = manifest.table(frame["box"].astype(str).to_numpy(object), 4)
+    return np.sqrt((box[:, 2:] - box[:, :2]).clip(0).prod(axis=1))
+
+
+def _by_side(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    sides = _sides(frame)
+    known = np.isfinite(sides)
+    if not known.any():
+        yield UNKNOWN, frame
+        return
     edges = np.unique(np.quantile(sides[known], [0.25, 0.5, 0.75]).round())
     group = np.searchsorted(edges, sides, side="right")
     words = [f"under {edges[0]:.0f} px"]
@@ -103,21 +120,25 @@ def _filled(rows: pd.DataFrame) -> list[str]:
 
 
 def _table(frame: pd.DataFrame, column: str, resamples: int) -> Table:
+    by_side = column == SIDE and SIDE not in _filled(frame)
     rows: list[tuple[tables.Cell, ...]] = []
     for name, own in groups(frame, column):
         summary = metrics.summarise(own, metrics.THRESHOLD, resamples)
         counts = (summary.n, summary.real, summary.fake)
         mark = "small" if summary.n < SMALL else ""
-        rows.append((name, *counts, *(tables.of(summary, key) for key in SHOWN), mark))
+        alone = [tables.of(_of_size(own, resamples), "auc")] if by_side else []
+        rows.append((name, *counts, *(tables.of(summary, key) for key in SHOWN), *alone, mark))
     counted = {"n": "n", "real": "Real", "fake": "Fake"}
-    columns = {"value": column, **counted, **tables.named(SHOWN), "mark": ""}
+    columns = {"value": column, **counted, **tables.named(SHOWN)}
+    columns |= {"size_auc": "AUC of the size alone"} if by_side else {}
+    columns["mark"] = ""
     notes = []
     if column == "method":
         notes.append("The fakes of each method, against the reals of the same collection.")
-    if column == SIDE and SIDE not in frame:
+    if by_side:
         notes.append(
-            "face_side: the root of the box's area. Where reals and fakes differ in it, only what "
-            "tells them apart within a row is no matter of size."
+            "face_side: the root of the box's area. Size alone: had a face's size been its score. "
+            f"Of all faces it has an AUC of {tables.of(_of_size(frame, resamples), 'auc')}."
         )
     if any(row[-1] for row in rows):
         notes.append(f"small: fewer than {SMALL} faces, so the numbers are mostly luck.")

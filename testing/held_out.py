@@ -19,7 +19,7 @@ class HeldOut:
     train: rows of train and val (or without splits, as the manifest). valid: of another manifest.
     test: all rows of a source, whatever their split; of a method its fakes, and reals of the test
     split of the sources that they come from. linked: rows that share a person, a clip or a picture
-    with the other side, and are on none. left: share of the rows that could train, above 0.
+    with the other side, and are on none.
     """
 
     name: str
@@ -27,7 +27,6 @@ class HeldOut:
     valid: pd.DataFrame
     test: pd.DataFrame
     linked: int
-    left: float
 
 
 def names(rows: pd.DataFrame, by: str, only: list[str]) -> list[str]:
@@ -76,8 +75,7 @@ def held_out(rows: pd.DataFrame, valid: pd.DataFrame, by: str, name: str) -> Hel
         tests = (held & ~linked) | (reals & (whole["split"] == "test").to_numpy())
     if not (tests & held).any():
         raise UserError(f"{by} {name}: each of its rows shares a person or a clip with training")
-    could = (whole["split"] != "test").to_numpy() & (whole["split"] != "val").to_numpy() & ~of_valid
-    if not (could & keeps).any():
+    if not keeps.any():
         raise UserError(f"{by} {name}: nothing is left to train on without it")
     return HeldOut(
         name,
@@ -85,7 +83,6 @@ def held_out(rows: pd.DataFrame, valid: pd.DataFrame, by: str, name: str) -> Hel
         whole[keeps & of_valid].reset_index(drop=True),
         whole[tests].assign(split="").reset_index(drop=True),
         int(linked.sum()),
-        (could & keeps).sum() / could.sum(),
     )
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 import faces.cache
 from faces.cache import find_faces, recipe_key
-from faces.crop import NoLandmarks, network_crop, square_inside, store, upright
+from faces.crop import NoLandmarks, network_crop, rectangle, square_inside, store, upright
 from faces.detector import Detection, make_detector
 from faces.image import (
     MAX_PIXELS,
@@ -479,9 +479,19 @@ def test_a_margin_of_its_own_on_each_side():
 @given(sides, sides, boxes, st.lists(st.floats(0, 1), min_size=4, max_size=4))
 @settings(deadline=None, max_examples=60)
 def test_a_crop_with_four_margins_stays_inside(width, height, box, margins):
-    image = np.full((height, width, 3), 77, np.uint8)
-    crop = network_crop(image, box, np.array(margins), 24, 24)
-    assert crop.shape == (24, 24, 3) and (crop == 77).all()
+    left, top, right, bottom = rectangle(box, np.array(margins), (height, width))
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    free = rectangle(box, np.array(margins), None)
+    assert right - left == min(free[2] - free[0], width)  # as large as asked for, or the picture
+    assert bottom - top == min(free[3] - free[1], height)
+    if free[0] >= 0 and free[1] >= 0 and free[2] <= width and free[3] <= height:
+        assert (left, top, right, bottom) == free
+
+
+def test_a_box_beside_its_picture_shows_more_than_one_colour():
+    image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    crop = network_crop(image, np.array([140.0, 140, 200, 200]), np.full(4, 0.2), 48, 48)
+    assert len(np.unique(crop.reshape(-1, 3), axis=0)) > 100
 
 
 @given(st.floats(4, 60), st.integers(0, 9))

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import dataset
 import leave_one_out
 import manifest
 import splits
 import train
 from flags import LeaveOneOut
+from processes import Processes
 from report import left_out, levels
 from report.result import Result
 from settings import parse
@@ -33,6 +36,8 @@ def paths(frame: pd.DataFrame) -> list[int]:
 
 
 NONE = rows()
+ALONE = Processes(torch.device("cpu"))
+CALM = ["--scheduler.type=cosine", "--EARLY_STOPPING_EPOCH=0"]
 
 
 # ----------------------------------------------------------------------------------- rows
@@ -69,22 +74,51 @@ def test_another_manifest_that_validates_loses_the_source_too():
     assert set(held.test["path"]) == {"/x/0.png", "/v/8"}
 
 
-def test_each_run_takes_as_many_steps_as_one_with_all_rows():
-    frame = rows(
-        ("a", 0, "train", "p1", ""), ("a", 1, "train", "p2", "swap"), ("a", 1, "val", "p3", "swap"),
-        ("b", 0, "train", "q1", ""), ("b", 1, "test", "q2", "gan"), ("b", 1, "train", "q3", "gan"),
-        ("c", 0, "train", "r1", ""),
+FAKES = {
+    "none": {},
+    "beside forged photographs": {"type": "blend", "pairs": True},
+    "of reals alone": {"type": "blend", "pairs": True, "alone": True},
+    "half of the reals": {"type": "warp", "alone": True},
+}
+
+
+@pytest.mark.parametrize("fakes", FAKES.values(), ids=FAKES)
+def test_each_run_takes_about_as_many_steps_as_one_with_all_rows(fakes):
+    """Sources of reals alone, of both, of forged ones mostly; steps as train.py counts them."""
+    kinds = {"reals": (300, 0), "both": (200, 250), "forged": (40, 400), "few": (30, 30)}
+    frame = rows(*(
+        (name, label, {0: "val", 1: "test"}.get(i % 10, "train"), f"{name}{label}{i}", "")
+        for name, counts in kinds.items() for label in (0, 1) for i in range(counts[label])
+    ))  # fmt: skip
+    schedule = {"type": "cosine"}
+    config = LeaveOneOut(
+        num_epochs=6, same_steps=True, EARLY_STOPPING_EPOCH=0, batch_size=32, fakes=fakes,
+        scheduler=schedule, data={"train": "x.csv"},
     )  # fmt: skip
-    epochs = {}
-    for name in "abc":
+
+    def steps(given: pd.DataFrame, epochs: int) -> int:
+        kept = given[given["split"] == "train"]
+        kept = kept[kept["label"] == 0] if config.fakes.alone else kept
+        points = " ".join("1" * 10)
+        kept = kept.assign(file=kept["path"], file_box="0 0 9 9", file_landmarks=points)
+        order = dataset.training_order(dataset.training_set(kept, config), kept, config, ALONE)
+        return epochs * len(order)
+
+    of_all = steps(frame, 6)
+    for name in kinds:
         held = held_out(frame, NONE, "source", name)
-        for same in (True, False):
-            config = LeaveOneOut(num_epochs=6, same_steps=same, data={"train": "x.csv"})
-            epochs[name, same] = leave_one_out.config_of(config, held, Path("x")).num_epochs
-    assert epochs == {
-        ("a", True): 10, ("b", True): 10, ("c", True): 8,
-        ("a", False): 6, ("b", False): 6, ("c", False): 6,
-    }  # fmt: skip
+        run = leave_one_out.config_of(config, frame, held, Path("x"))
+        assert steps(held.train, run.num_epochs) == pytest.approx(of_all, rel=0.13)
+        plain = config.model_copy(update={"same_steps": False})
+        assert leave_one_out.config_of(plain, frame, held, Path("x")).num_epochs == 6
+
+
+@pytest.mark.parametrize("more", ["--scheduler.type=step", "--EARLY_STOPPING_EPOCH=3"])
+def test_what_counts_epochs_is_refused_where_runs_take_more_of_them(more, capsys):
+    with pytest.raises(SystemExit):
+        parse(LeaveOneOut, ["--data.train=x.csv", "--same_steps=True", *CALM, more], "")
+    assert "same_steps" in capsys.readouterr().err
+    parse(LeaveOneOut, ["--data.train=x.csv", "--same_steps=True", *CALM], "")
 
 
 def test_a_method_is_tested_against_reals_of_the_test_split():

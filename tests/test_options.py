@@ -57,9 +57,11 @@ def test_the_best_epoch_is_that_of_the_named_metric(tmp_path, metric):
 
 
 def test_the_newest_epoch_is_the_best_where_validation_does_not_choose(tmp_path):
-    more = ["--saving.best=epoch", "--num_epochs=4", "--optimizer.lr=0.02"]
+    more = ["--saving.best=epoch", "--num_epochs=4", "--optimizer.lr=0.5"]
     assert run(tmp_path / "run", *more, "--EARLY_STOPPING_EPOCH=1") == 0
     assert load(tmp_path / "run", "best.pth")["epoch"] == 4
+    table = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert int(table["valid_loss"].idxmin()) != 3  # else the default would have done the same
     with pytest.raises(ValidationError, match="plateau"):
         Config(saving={"best": "epoch"}, scheduler={"type": "plateau"})
 

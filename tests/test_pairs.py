@@ -163,19 +163,19 @@ def test_no_face_shows_more_detail_than_the_drawn_side(rows):
     """Of pure noise, shrinking to half its side leaves a part, and the same of both of a pair."""
     here = rows.iloc[:1]
     sharp = faces(here, augment=Augment(**QUIET))[1, 0]
-    soft = faces(here, augment=Augment(**QUIET, face_side=[12, 16]))[1, 0]
+    soft = faces(here, augment=Augment(**QUIET, max_side=[12, 16]))[1, 0]
     for (one, *_), (other, *_) in zip(sharp, soft, strict=True):
         detail = [np.diff(picture.numpy().astype(float), axis=2).std() for picture in (one, other)]
         assert detail[1] < 0.7 * detail[0]
-    beyond = faces(here, augment=Augment(**QUIET, face_side=[4000, 4001]))[1, 0]
+    beyond = faces(here, augment=Augment(**QUIET, max_side=[4000, 4001]))[1, 0]
     for (one, *_), (other, *_) in zip(sharp, beyond, strict=True):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("side", [[5], [20, 5], [0, 5]])
 def test_a_range_of_sides_that_is_none_is_refused(side):
-    with pytest.raises(ValidationError, match="face_side"):
-        Augment(face_side=side)
+    with pytest.raises(ValidationError, match="max_side"):
+        Augment(max_side=side)
 
 
 def test_what_of_a_crop_cannot_be_drawn_is_refused():
@@ -183,8 +183,8 @@ def test_what_of_a_crop_cannot_be_drawn_is_refused():
         Config(augment={"margin_each_side": True})
     with pytest.raises(ValidationError, match="margin_each_side"):
         Config(augment={"margin_each_side": True, "margin": [5, 20]}, face={"align": True})
-    with pytest.raises(ValidationError, match="face_side"):
-        Config(augment={"face_side": [56, 104]}, data={"crop": False})
+    with pytest.raises(ValidationError, match="max_side"):
+        Config(augment={"max_side": [56, 104]}, data={"crop": False})
 
 
 @pytest.mark.parametrize("margin", [[5], [20, 5], [-1, 5]])

@@ -109,13 +109,18 @@ def test_groups_by_the_size_of_the_face_have_no_more_to_say_than_size_itself():
     assert rows[0]["fake"] == 0 and rows[3]["real"] == 0
     whole = metrics.evaluate(frame["label"].to_numpy(), frame["score"].to_numpy())["auc"]
     assert whole > 0.8 and all(row["auc"] < 0.75 for row in rows[1:3])
+    assert all(row["auc"] == pytest.approx(row["size_auc"], abs=0.002) for row in rows[1:3])
+    assert f"AUC of {whole:.3f}" in table.notes[0]
     subgroups.refuse_unknown(["face_side"], [frame.drop(columns="box")])
 
 
 def test_faces_of_one_size_and_boxes_that_nobody_knows():
     (table,) = subgroups.broken_down(faces(30, box="0 0 50 50"), ["face_side"], 20)
     assert [row["value"] for row in tables.records(table)] == ["50 px and more"]
-    assert subgroups.broken_down(faces(30), ["face_side"], 20) == []
+    for frame in (faces(30), faces(30, box=""), faces(30, box="5 5 1 1", face_side="")):
+        (table,) = subgroups.broken_down(frame, ["face_side"], 20)
+        (row,) = tables.records(table)
+        assert row["n"] == 30 and row["value"] in ("(none)", "0 px and more")
     own = faces(30, box="0 0 50 50", face_side=["small", "large"] * 15)
     (table,) = subgroups.broken_down(own, ["face_side"], 20)
     assert [row["value"] for row in tables.records(table)] == ["large", "small"]
