@@ -41,6 +41,7 @@ from batches import Batch
 from faces.image import read_image
 from failures import Failure, check_share, summary, write_failures
 from flags import Calibrate
+from manifest import FAKE, REAL
 from networks import Detector
 from processes import Processes
 from report import tables
@@ -77,6 +78,12 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
 
     valid, without = dataset.locate_faces(chosen.valid, config.data, config.face, processes.device)
     require_classes(valid, "calibration", fakes_on=False)
+    counts = [int((valid["label"] == label).sum()) for label in (REAL, FAKE)]
+    if min(counts) < thresholds.FEW:
+        warn(
+            f"{counts[0]} reals and {counts[1]} fakes: t_low and t_high leave 5 % of them on the "
+            f"wrong side, which of fewer than {thresholds.FEW} is nobody: these limits are luck"
+        )
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
     judge = Judge(config, network, processes, replace(chosen, valid=valid))

@@ -119,6 +119,14 @@ def test_without_the_list_of_its_rows_nobody_knows_and_it_says_so(trained, capsy
     assert checkpoint.load(NEW)["data"]["rows"] == ""
 
 
+@pytest.mark.parametrize(("count", "few"), [(6, True), (48, False)])
+def test_limits_of_a_handful_are_said_to_be_luck(trained, capsys, count, few):
+    own(trained, count)
+    assert run("--data.valid=own.csv") == 0
+    assert ("3 reals and 3 fakes" in (said := capsys.readouterr().err)) is few
+    assert ("luck" in said) is few
+
+
 def test_by_another_tta_all_is_fitted_by_it(trained):
     assert run("--tta=flip") == 0
     new = checkpoint.load(NEW)
