@@ -90,7 +90,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 def score_words(verdict: Verdict) -> str:
     """What the number is called: a probability only where it is one, and of what."""
     if verdict.probability is not None and verdict.limits:
-        return f"{verdict.probability:.1%} of such scores are fakes on {verdict.limits.data}"
+        return f"{verdict.probability:.1%} of such scores are fakes among {verdict.limits.data}"
     return "higher is more like a fake; not a probability"
 
 
