@@ -88,9 +88,10 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def score_words(verdict: Verdict) -> str:
-    """What the number is called: a probability only where it is one, and of what."""
+    """What the number is worth by the temperature, where one was fitted, and among what."""
     if verdict.probability is not None and verdict.limits:
-        return f"{verdict.probability:.1%} of such scores are fakes among {verdict.limits.data}"
+        share, data = f"{verdict.probability:.1%}", verdict.limits.data
+        return f"as calibrated {share} of such are fakes among {data}"
     return "higher is more like a fake; not a probability"
 
 

@@ -121,14 +121,20 @@ def test_without_pairs_a_real_goes_through_the_recipe_as_well(rows):
 # --------------------------------------------------------------------------------- margins
 
 
-def test_margins_vary_within_their_range_and_validation_keeps_its_own(rows, monkeypatch):
-    seen = []
+@pytest.fixture
+def seen(monkeypatch) -> list:
+    """The margins that crops are cut with, in order."""
+    margins = []
 
     def noted(image, box, margin, *others):
-        seen.append(margin)
+        margins.append(margin)
         return network_crop(image, box, margin, *others)
 
     monkeypatch.setattr(dataset, "network_crop", noted)
+    return margins
+
+
+def test_margins_vary_within_their_range_and_validation_keeps_its_own(rows, seen):
     samples = faces(rows, augment=Augment(margin=[5, 20]))
     for epoch in range(1, 100):
         samples[epoch, 0]
@@ -141,14 +147,7 @@ def test_margins_vary_within_their_range_and_validation_keeps_its_own(rows, monk
     assert seen == ["12.5%"]
 
 
-def test_each_side_draws_its_own_margin(rows, monkeypatch):
-    seen = []
-
-    def noted(image, box, margin, *others):
-        seen.append(margin)
-        return network_crop(image, box, margin, *others)
-
-    monkeypatch.setattr(dataset, "network_crop", noted)
+def test_each_side_draws_its_own_margin(rows, seen):
     samples = faces(rows, augment=Augment(margin=[5, 20], margin_each_side=True))
     for epoch in range(1, 100):
         samples[epoch, 0]
