@@ -14,7 +14,7 @@ import manifest
 from batches import EpochBatches, Key, Samples, shares
 from faces import decoded
 from faces.cache import Found, find_faces
-from faces.crop import NoLandmarks, network_crop
+from faces.crop import BoxBeside, NoLandmarks, network_crop, refuse_beside
 from faces.image import UnreadableImage, read_image
 from failures import NO_FACE, NO_FAKE, NO_LANDMARKS, UNREADABLE, Failure, check_share
 from fakes import NoFake, changes_reals, make_pair, needs_donors
@@ -172,6 +172,8 @@ class FaceDataset(Dataset):
             return Failure(self.names[row], NO_FAKE, str(error))
         except NoLandmarks as error:
             return Failure(self.names[row], NO_LANDMARKS, str(error))
+        except BoxBeside as error:
+            return Failure(self.names[row], NO_FACE, str(error))
         seed = None if self.augment is None else int(random.integers(2**62))
         samples = [(self._picture(crop, seed), label, row) for crop, label in crops]
         return samples if self.pairs else samples[0]
@@ -182,12 +184,14 @@ class FaceDataset(Dataset):
     def _images(self, row: int, random: np.random.Generator) -> list[tuple[np.ndarray, int]]:
         """What a row shows, with labels: its face, a fake made of it, or with `pairs` both."""
         image, label = self._stored(row), int(self.labels[row])
+        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
+        if box is not None:
+            refuse_beside(box, image.shape)  # whatever would be made of it
         if self.fakes is None or label != REAL:
             return [(image, label)]
         faked = self.pairs or random.random() < self.fakes.probability
         if not (faked or self.reals_too):
             return [(image, label)]
-        box, landmarks = known(self.boxes[row]), known(self.landmarks[row])
         draw = self.donors.of(row) if self.donors else None
         real, fake = make_pair(image, box, landmarks, random, self.fakes, draw)
         if self.pairs:

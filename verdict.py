@@ -30,7 +30,7 @@ from batches import Batch
 from faces.apart import Look, NotSeen, Wanted, here
 from faces.cache import Found
 from faces.clips import FoundClip
-from faces.crop import network_crop
+from faces.crop import BoxBeside, network_crop
 from faces.image import UnreadableImage, encode_image, read_image
 from faces.media import FILM, Media
 from faces.video import UnreadableVideo
@@ -349,7 +349,10 @@ def _scored_face(row: dict[str, Any], value: float, distance: float, picture: by
 def _thumbnail(row: dict[str, Any]) -> bytes:
     image = read_image(row["file"])
     box = manifest.numbers(row["file_box"])
-    return encode_image(network_crop(image, box, "30%", THUMBNAIL, THUMBNAIL), ".jpg")
+    try:
+        return encode_image(network_crop(image, box, "30%", THUMBNAIL, THUMBNAIL), ".jpg")
+    except BoxBeside:  # a face that grazes the picture's edge: it has no score either
+        return b""
 
 
 def _suspicious(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faces.detector import Detection
+from faces.detector import Detection, beside
 from flags import parse_margin
 
 BORDER = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}
@@ -15,6 +15,10 @@ BORDER = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}
 
 class NoLandmarks(Exception):
     """A face that cannot be turned upright; the message says why, in a few words."""
+
+
+class BoxBeside(Exception):
+    """A face box that has no pixel of its picture; the message says where both are."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ def network_crop(
     whose box is longer than `side` pixels is shrunk to that before: it shows no more detail than a
     face of that size.
 
-    Raises NoLandmarks where `align` has no eyes to go by.
+    Raises NoLandmarks where `align` has no eyes to go by, BoxBeside where the box is of nothing
+    that the picture shows.
     """
+    if box is not None:
+        refuse_beside(box, image.shape)
     if align:
         if not isinstance(margin, str):
             raise ValueError("a face that is turned upright has one margin, not four")
@@ -97,6 +104,15 @@ def network_crop(
     shrinks = image.shape[0] * image.shape[1] > height * width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)
+
+
+def refuse_beside(box: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise BoxBeside where a picture of that shape shows nothing of the box."""
+    if beside(box, shape):
+        edges = " ".join(f"{edge:.0f}" for edge in box)
+        raise BoxBeside(
+            f"its face box ({edges}) lies beside the picture of {shape[1]}x{shape[0]} px"
+        )
 
 
 def _no_larger(image: np.ndarray, scale: float) -> np.ndarray:

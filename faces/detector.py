@@ -69,8 +69,8 @@ class Detector:
         small, scales = zip(*(_shrink(one, self.recipe.detect_size) for one in images), strict=True)
         found = self.search_small(small)
         return [
-            [_scaled(face, scale) for face in faces]
-            for faces, scale in zip(found, scales, strict=True)
+            [face for face in (_scaled(one, scale) for one in faces) if not beside(face.box, shape)]
+            for shape, faces, scale in zip((i.shape for i in images), found, scales, strict=True)
         ]
 
     def near(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Detection | None]:
@@ -81,7 +81,19 @@ class Detector:
         if self.cascade is None:
             raise ValueError(f"face.detector {self.recipe.detector} cannot look around a face")
         seen = _detections(self.cascade.near(image, np.array(boxes)))
-        return [face if face.confidence else None for face in seen]
+        return [
+            face if face.confidence and not beside(face.box, image.shape) else None for face in seen
+        ]
+
+
+def beside(box: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether a box has no pixel of its picture, which tracks that leave the frame can end in.
+
+    A hundredth of a pixel, to which manifests round, is none.
+    """
+    left, top, right, bottom = box
+    inside = right > 0.01 and bottom > 0.01
+    return not (inside and left < shape[1] - 0.01 and top < shape[0] - 0.01)
 
 
 def make_detector(recipe: Face, device: torch.device | str = "cpu") -> Detector:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faces.crop import NoLandmarks, network_crop
+from faces.crop import BoxBeside, NoLandmarks, network_crop
 from faces.detector import Detection, make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
 from fakes import NoFake, make_pair, needs_donors
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
             )
             views = [network_crop(i, face.box, config.face.margin, TILE, TILE, *how) for i in both]
             pairs.append(np.concatenate(views, axis=1))
-        except (NoFake, NoLandmarks) as error:
+        except (NoFake, NoLandmarks, BoxBeside) as error:
             print(f"{path}: {error}", file=sys.stderr)
     if not pairs:
         raise UserError(f"{argv[0]}: no picture with a face that a fake can be made of")

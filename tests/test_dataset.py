@@ -259,6 +259,20 @@ def test_with_align_a_face_is_turned_and_one_without_points_is_a_failure(rows):
     assert failure.path == rows["path"][1] and "five points" in failure.reason
 
 
+@pytest.mark.parametrize("box", ["-30 5 -2 35", "5 40 35 70"])
+@pytest.mark.parametrize("pad", ["none", "reflect", "black"])
+def test_a_box_beside_its_picture_is_a_failure_and_never_the_nearest_pixels(rows, box, pad):
+    beside = FaceDataset(rows.iloc[:2].assign(file_box=[box, "5 5 60 60"]), Face(pad=pad), SIZE)
+    failure = beside[1, 0]
+    assert isinstance(failure, Failure) and failure.kind == NO_FACE
+    assert failure.path == rows["path"][0] and "beside the picture" in failure.reason
+    assert beside[1, 1][0].shape == (3, 24, 20)  # one that sticks out is cut as always
+    for recipe in ("warp", "blend"):  # whatever would have been made of it
+        fakes = Fakes(type=recipe, pairs=True)
+        faked = FaceDataset(rows.iloc[:1].assign(file_box=box), Face(pad=pad), SIZE, fakes=fakes)
+        assert faked[1, 0].kind == NO_FACE
+
+
 def test_a_batch_of_failures_only_is_empty():
     batch = collate([Failure("a", UNREADABLE, "gone"), Failure("b", NO_FAKE, "gone")])
     assert isinstance(batch, Batch)

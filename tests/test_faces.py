@@ -16,14 +16,23 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import faces.cache
+import faces.mtcnn
 from faces.cache import find_faces, recipe_key
-from faces.crop import NoLandmarks, network_crop, rectangle, square_inside, store, upright
-from faces.detector import Detection, make_detector
+from faces.crop import (
+    BoxBeside,
+    NoLandmarks,
+    network_crop,
+    rectangle,
+    square_inside,
+    store,
+    upright,
+)
+from faces.detector import Detection, Detector, make_detector
 from faces.image import (
     MAX_PIXELS,
     UnreadableImage,
@@ -445,10 +454,19 @@ def test_a_large_stored_crop_is_shrunk_with_its_box():
 
 
 @given(sides, sides, st.none() | boxes, st.integers(16, 80), st.integers(16, 80), st.booleans())
+@example(1, 1, np.array([0, 0, 1, 0.01]), 16, 16, False)
+@example(9, 9, np.array([0, 0, 1, 0.02]), 16, 16, False)
 @settings(deadline=None, max_examples=60)
 def test_the_networks_crop_has_the_asked_shape(width, height, box, rows, columns, percent):
     image = np.full((height, width, 3), 77, np.uint8)
-    crop = network_crop(image, box, "30%" if percent else "20px", rows, columns)
+    margin = "30%" if percent else "20px"
+    least = 0.01  # px of the face in the picture; manifests round to that
+    edges = np.array([width, height]) - least
+    if box is not None and ((box[2:] <= least).any() or (box[:2] >= edges).any()):
+        with pytest.raises(BoxBeside, match=f"picture of {width}x{height} px"):
+            network_crop(image, box, margin, rows, columns)
+        return
+    crop = network_crop(image, box, margin, rows, columns)
     assert crop.shape == (rows, columns, 3) and crop.dtype == np.uint8
     assert (crop == 77).all()  # nothing was padded
 
@@ -488,9 +506,28 @@ def test_a_crop_with_four_margins_stays_inside(width, height, box, margins):
         assert (left, top, right, bottom) == free
 
 
-def test_a_box_beside_its_picture_shows_more_than_one_colour():
+def test_a_detector_keeps_no_box_beside_its_picture():
+    """Neither of a search, whose picture may be shrunk, nor of a look around where a face was."""
+    boxes = [[10, 10, 40, 40], [-30, 10, -1, 40], [10, 99.999, 40, 130], [-5, -5, 10, 10]]
+    found = [Detection(np.array(box, float), None, 0.99) for box in boxes]
+
+    class Cascade:
+        def near(self, image, boxes):
+            points = np.zeros((len(boxes), 5, 2))
+            return faces.mtcnn.Faces(np.asarray(boxes), points, np.full(len(boxes), 0.99))
+
+    recipe = Face(detect_size=64)
+    detector = Detector(recipe, lambda images: [found for _ in images], Cascade(), "cpu")
+    wide = np.zeros((60, 80, 3), np.uint8)  # searched at 64 px, so that boxes grow by 1.25
+    assert [face.box[0] for face in detector.search([wide])[0]] == [12.5, -6.25]
+    image = np.zeros((100, 100, 3), np.uint8)
+    near = detector.near(image, [np.array(box, float) for box in boxes])
+    assert [face is not None for face in near] == [True, False, False, True]
+
+
+def test_a_box_at_the_edge_of_its_picture_shows_more_than_one_colour():
     image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
-    crop = network_crop(image, np.array([140.0, 140, 200, 200]), np.full(4, 0.2), 48, 48)
+    crop = network_crop(image, np.array([118.0, 118, 178, 178]), np.full(4, 0.2), 48, 48)
     assert len(np.unique(crop.reshape(-1, 3), axis=0)) > 100
 
 

@@ -93,6 +93,7 @@ def settings(**more) -> Predict:
         {},
         {"rule": "highest_frame", "tta": "crops10"},
         {"rule": "top_third", "tta": "flip"},
+        {"rule": "highest_third"},
         {"data": {"crop": False}},
     ],
 )
