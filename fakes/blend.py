@@ -183,11 +183,11 @@ def blend_mask(
     mask: np.ndarray = np.zeros((height, width), np.float32)
     cv2.fillConvexPoly(mask, np.round(placed * 16).astype(np.int32), 1.0, shift=4)
     mask = bent(mask, max(width, height) / BOXES / FACE, random, settings)
-    mask = cv2.GaussianBlur(mask, (_odd(random, settings), _odd(random, settings)), 0)
+    mask = cv2.GaussianBlur(mask, _kernel(random, settings), 0)
     core = (mask >= 0.999 * mask.max()).astype(np.float32) if mask.max() > 0 else mask
     low, high = settings.blur_sigma
     sigma = float(random.integers(low, high, endpoint=True))
-    mask = cv2.GaussianBlur(core, (_odd(random, settings), _odd(random, settings)), sigma)
+    mask = cv2.GaussianBlur(core, _kernel(random, settings), sigma)
     # Of the canvas back to the picture, whose edges may cut it: pixel middles, hence the halves.
     back = np.array([[1 / scale[0], 0, left], [0, 1 / scale[1], top]])
     back[:, 2] += (back[:, :2] @ [0.5, 0.5]) - 0.5
@@ -197,9 +197,11 @@ def blend_mask(
     return (mask / mask.max()).clip(0, 1)
 
 
-def _odd(random: np.random.Generator, settings: Blending) -> int:
+def _kernel(random: np.random.Generator, settings: Blending) -> tuple[int, int]:
+    """Sides of a blur's kernel: a square, else an edge is softer one way than the other."""
     low, high = settings.blur
-    return int(random.integers(low // 2, (high - 1) // 2, endpoint=True)) * 2 + 1
+    side = int(random.integers(low // 2, (high - 1) // 2, endpoint=True)) * 2 + 1
+    return side, side
 
 
 def bent(

@@ -72,7 +72,7 @@ class Augment(Section):
     )  # fmt: skip
     margin_each_side: bool = described(
         False, "Each side of the crop draws its own margin, and the crop is squeezed to the input "
-        "size, as FWA's paper and SBI's code do (of the box's longer side).",
+        "size, as SBI's code does (there of the box's width or height, here of its longer side).",
     )  # fmt: skip
     max_side: list[float] = described(
         [], "Faces whose box's longer side exceeds one drawn from this range are shrunk to it, as "

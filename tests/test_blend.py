@@ -176,7 +176,8 @@ def test_the_mask_lies_where_the_outline_is_and_fades():
     for seed in range(10):
         mask = blend_mask(hull, frame, NOISE.shape, generator(seed), SBI)
         assert mask.shape == filled.shape and mask.max() == 1
-        near = cv2.dilate(filled, np.ones((23, 23)))
+        # 12 px of the second blur, of a canvas of 192 px for 220, and what the bending moves.
+        near = cv2.dilate(filled, np.ones((33, 33)))
         assert not mask[near == 0].any()
         assert mask[filled > 0].mean() > 0.5
         assert ((mask > 0.05) & (mask < 0.95)).sum() > 100
@@ -298,3 +299,23 @@ def test_only_a_recipe_that_changes_reals_says_so():
     assert [changes_reals(Fakes(type=t)) for t in ("warp", "blend", "both")] == [False, True, True]
     real, _ = fakes.warp.make(NOISE, BOX, POINTS, generator(), Fakes().warp)
     assert real is NOISE
+
+
+def test_both_blurs_of_a_mask_are_square_and_of_the_sides_that_are_set(monkeypatch):
+    """A side a blur, 5 to 25 px and odd, as in SBI's code; sigma 5 to 45 px for the second."""
+    real, seen = cv2.GaussianBlur, []
+
+    def noted(image, kernel, sigma, *more):
+        seen.append((kernel, sigma))
+        return real(image, kernel, sigma, *more)
+
+    random, hull = generator(3), np.array([[40.0, 40], [120, 40], [120, 130], [40, 130]])
+    monkeypatch.setattr(fakes.blend, "bent", lambda mask, *_: mask)
+    monkeypatch.setattr(fakes.blend.cv2, "GaussianBlur", noted)
+    for _ in range(60):
+        blend_mask(hull, (0.0, 0.0, 160.0), (160, 160, 3), random, SBI)
+    kernels = [kernel for kernel, _ in seen]
+    assert all(width == height for width, height in kernels)
+    assert {width for width, _ in kernels} == set(range(5, 26, 2))
+    assert {sigma for _, sigma in seen[::2]} == {0}
+    assert all(5 <= sigma <= 45 for _, sigma in seen[1::2])

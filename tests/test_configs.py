@@ -88,7 +88,7 @@ def test_recipes_of_real_faces_train_on_their_own_fakes_alone(
     assert np.isfinite(state["history"][0]["train_loss"])
     assert "fakes.alone: 2 forged rows do not train" in (run / "log.txt").read_text()
     # How films and faces are judged travels with the weights.
-    tta, rule = {"SBI": ("none", "highest_frame"), "FWA": ("crops10", "top_third")}[name]
+    tta, rule = {"SBI": ("none", "highest_frame"), "FWA": ("crops10", "highest_third")}[name]
     assert (state["tta"], state["rule"], state["config"]["fakes"]["type"]) == (tta, rule, recipe)
     assert (run / "left_out.csv").read_text().count("\n") == 1
 
