@@ -191,7 +191,7 @@ def by_frames(persons: Sequence[Person], rule: str) -> float | None:
     """The score of a film by a rule that looks at frames over all persons; None of other rules."""
     tracks = [[face for face in person.faces if face.score is not None] for person in persons]
     tracks = [own for own in tracks if own]
-    if rule != "highest_frame" or len(tracks) < 2:
+    if rule not in rules.BY_FRAME or len(tracks) < 2:
         return None
     scores = [np.array([face.score for face in own]) for own in tracks]
     return rules.of_video(scores, rule, [np.array([f.frame for f in own]) for own in tracks])[0]

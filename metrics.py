@@ -330,7 +330,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("scores", help="scores.csv or video_scores.csv as test.py writes it")
     parser.add_argument("--threshold", type=float, default=0.5, help="called fake from here on")
     parser.add_argument("--bootstrap", type=int, default=2000, help="resamples; 0: no intervals")
-    named = "mean, median, trimmed, top_third, dfdc or highest_frame"
+    named = "mean, median, trimmed, top_third, dfdc, highest_frame or highest_third"
     parser.add_argument("--rule", help=f"judge videos: {named}")
     given = parser.parse_args(argv)
     if not 0 <= given.threshold <= 1:

@@ -45,7 +45,7 @@ def trimmed(scores: np.ndarray) -> float:
 
 
 def top_third(scores: np.ndarray) -> float:
-    """Mean of the highest third, rounded up (Li & Lyu 2018)."""
+    """Mean of the highest third of a track's frames, rounded up."""
     return float(scores[2 * len(scores) // 3 :].mean())
 
 
@@ -62,6 +62,11 @@ def highest_frame(scores: np.ndarray) -> float:
     return mean(scores)
 
 
+def highest_third(scores: np.ndarray) -> float:
+    """Mean of the highest third of frames, each by its highest face (Li & Lyu 2018): of_video."""
+    return top_third(scores)
+
+
 RULES: dict[str, Callable[[np.ndarray], float]] = {
     "mean": mean,
     "median": median,
@@ -69,8 +74,12 @@ RULES: dict[str, Callable[[np.ndarray], float]] = {
     "top_third": top_third,
     "dfdc": dfdc,
     "highest_frame": highest_frame,
+    "highest_third": highest_third,
 }
 """Rule -> what it makes of a track's scores: [n] of at least one, rising, 0..1."""
+
+BY_FRAME = ("highest_frame", "highest_third")
+"""Rules for which a frame counts by its highest face of all tracks."""
 
 
 def of_track(scores: np.ndarray, rule: str) -> float:
@@ -85,12 +94,12 @@ def of_video(
 ) -> tuple[float, int]:
     """The highest of the tracks' scores, and how many tracks gave one; NoScore where none did.
 
-    frames: of each track the frames of its faces, [n], numbers or text. `highest_frame` needs
-    them where there are several tracks: it looks for the highest face of a frame among them all.
+    frames: of each track the frames of its faces, [n], numbers or text. The rules BY_FRAME need
+    them where there are several tracks: they look for a frame's highest face among them all.
     """
     tracks = list(tracks)
-    if rule == "highest_frame" and len(tracks) > 1:
-        return of_track(_highest(tracks, frames), rule), len(tracks)
+    if rule in BY_FRAME and len(tracks) > 1:
+        return of_track(_highest(tracks, frames, rule), rule), len(tracks)
     values, reason = [], "no faces"
     for scores in sorted(tracks, key=len):
         try:
@@ -102,11 +111,13 @@ def of_video(
     return max(values), len(values)
 
 
-def _highest(tracks: list[np.ndarray], frames: Iterable[np.ndarray] | None) -> np.ndarray:
+def _highest(
+    tracks: list[np.ndarray], frames: Iterable[np.ndarray] | None, rule: str
+) -> np.ndarray:
     """The highest score of each frame."""
     numbers = np.concatenate([np.asarray(own).astype(str) for own in frames or [np.array([""])]])
     if (numbers == "").any():
-        raise NoScore("several tracks and no frame number, which highest_frame needs")
+        raise NoScore(f"several tracks and no frame number, which {rule} needs")
     return pd.Series(np.concatenate(tracks)).groupby(numbers).max().to_numpy()
 
 

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, model_validator
 
 from settings import NumberOrText, OptionalText, PathText, Section, described, refuse_if
 
-Rule = Literal["mean", "median", "trimmed", "top_third", "dfdc", "highest_frame"]
+Rule = Literal["mean", "median", "trimmed", "top_third", "dfdc", "highest_frame", "highest_third"]
 """The names in rules.RULES."""
 
 Tta = Literal["", "none", "flip", "crops10"]

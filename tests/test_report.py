@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import rules
 from report import page, plots
 from report.page import Checkpoint, Failure, Heatmap, Mistake, Number, Page, Videos
 from report.tables import Table, Value
@@ -315,6 +316,13 @@ def test_the_page_says_what_the_faces_say_of_their_videos(tmp_path, svgs):
         assert expected in said
     alone = said_by(written(tmp_path, Page(title="A", videos=Videos(1, "mean", 9, 9))))
     assert "1 video from 9 faces. The scores" in alone
+
+
+@pytest.mark.parametrize("rule", rules.BY_FRAME)
+def test_of_a_rule_by_frames_the_page_does_not_speak_of_the_highest_track(tmp_path, rule):
+    said = said_by(written(tmp_path, Page(title="A", videos=Videos(1, rule, 9, 9))))
+    assert "Each frame counts by its highest face" in said and rule in said
+    assert "highest track" not in said
 
 
 def test_the_page_shows_parts_and_bins(tmp_path):

@@ -41,6 +41,7 @@ def test_the_configuration_names_the_rules():
         ("dfdc", [0.9] * 12 + [0.3] * 17, 0.9),
         ("dfdc", [0.9] * 12 + [0.3] * 18, (12 * 0.9 + 18 * 0.3) / 30),  # 12 of 30 are not
         ("highest_frame", [0.1, 0.2, 0.9], 0.4),  # one track: every face is its frame's highest
+        ("highest_third", [0.1, 0.2, 0.9], 0.9),
         ("dfdc", [0.9] * 11, 0.9),  # 11 are too few to be sure, and the mean of all
         ("dfdc", [0.9] * 11 + [0.5], (11 * 0.9 + 0.5) / 12),
         ("dfdc", [0.1] * 19 + [0.7], 0.1),
@@ -157,8 +158,18 @@ def test_the_highest_face_of_each_frame_counts():
     assert (score, count) == (pytest.approx((0.6 + 0.9 + 0.4) / 3), 2)
     swapped = rules.of_video(tracks[::-1], "highest_frame", frames[::-1])
     assert swapped == (pytest.approx(score), 2)
-    with pytest.raises(NoScore, match="no frame number, which highest_frame needs"):
-        rules.of_video(tracks, "highest_frame")
+    assert rules.of_video(tracks, "highest_third", frames) == (0.9, 2)
+    for rule in rules.BY_FRAME:
+        with pytest.raises(NoScore, match=f"no frame number, which {rule} needs"):
+            rules.of_video(tracks, rule)
+
+
+def test_the_highest_third_is_of_frames_and_not_of_a_track():
+    """Li & Lyu: two frames of the one and a third of the other are a third of nine frames."""
+    tracks = [np.array([0.9, 0.9, *[0.1] * 7]), np.array([*[0.1] * 8, 0.9])]
+    frames = [np.arange(9), np.arange(9)]
+    assert rules.of_video(tracks, "highest_third", frames)[0] == pytest.approx(0.9)
+    assert rules.of_video(tracks, "top_third", frames)[0] == pytest.approx((0.9 + 0.9 + 0.1) / 3)
 
 
 def test_frames_of_a_table_meet_across_tracks():
