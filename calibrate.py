@@ -96,7 +96,7 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     new = with_limits(state, fitted, network.tta)
     write(target, file, new, before, judge.rows, config.data.cache)
     print(tables.console(before_and_after(state, new)))
-    print(f" AUC now  : {', '.join(f'{unit} {auc:.4f}' for unit, auc in aucs.items())}")
+    print(f" AUC now  : {', '.join(f'{unit} {auc}' for unit, auc in aucs.items())}")
     print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
     print(f" Written  : {target}")
     return 0
@@ -183,7 +183,7 @@ class Judge:
         layout = scores.layout(self.config.channels_last)
         self.network.to(device=self.processes.device, memory_format=layout)  # type: ignore[call-overload]
 
-    def fitted(self, rule: str) -> tuple[Fitted, dict[str, float], list[Failure]]:
+    def fitted(self, rule: str) -> tuple[Fitted, dict[str, tables.Value], list[Failure]]:
         """The checkpoint's keys `thresholds`, `features`, and `video_thresholds` where there are
         films or some are made; the AUC of faces, and of made films; and what had no score.
 
@@ -196,8 +196,7 @@ class Judge:
         values, failures = self.score(reals, rows, len(loader), "faces")
         fitted = fitted_thresholds(self.rows, labels, values, rule)
         refuse_undefined(fitted["thresholds"])
-        known = np.isfinite(values)
-        aucs = {"of faces": metrics.evaluate(labels[known], values[known])["auc"]}
+        aucs = {"of faces": self.auc(rows, values)}
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
         of_films = fitted.pop("video_thresholds", None)
         if of_films and Thresholds.of(of_films).defined:
@@ -214,7 +213,13 @@ class Judge:
         fitted |= {"video_thresholds": of_films}
         return fitted, aucs | {"of made films": auc}, failures
 
-    def films(self, rule: str) -> tuple[dict[str, Any], float, list[Failure]]:
+    def auc(self, rows: pd.DataFrame, values: np.ndarray) -> tables.Value:
+        """With its interval, of those that have a score."""
+        known = np.isfinite(values)
+        scored = rows[known].assign(score=values[known])
+        return tables.of(metrics.summarise(scored, resamples=self.config.bootstrap), "auc")
+
+    def films(self, rule: str) -> tuple[dict[str, Any], tables.Value, list[Failure]]:
         """Thresholds of films that are made of the photographs, `films.frames` moments each, their
         AUC, and the photographs that gave none, once each: one bad moment leaves a film out.
         """
@@ -240,7 +245,7 @@ class Judge:
         labels = labels[known]
         limits = vars(thresholds.fit(labels, values, name, "video", sources[known]))
         refuse_undefined(limits)
-        auc = metrics.evaluate(labels, values)["auc"]
+        auc = self.auc(rows[known], values)
         return limits | {"made": made}, auc, [*failures.values()]
 
     def loader(

@@ -13,6 +13,7 @@ tested is not done again.
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +66,13 @@ def leave_one_out(
     valid = manifest.read(data.valid, data.fake_label).rows if data.valid else rows.iloc[:0]
     wanted = names(rows, config.by, config.only)
     folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
+    alike = rows.get("near_duplicate_group")
+    if processes.first and (alike is None or (alike == "").all()):
+        print(
+            f"{data.train} names no pictures that look alike (near_duplicate_group): either there "
+            "are none or nobody looked, and copies of what is tested would train; "
+            f"`python prepare.py check {data.train}` looks"
+        )
     results: dict[str, Result] = {}
     failed: Failed = {}
     epochs: dict[str, int] = {}
@@ -105,7 +113,7 @@ def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result |
     with alone_in(run, processes.first):
         if status := training_command.train(own, processes):
             return status, None
-        if own.cam or own.robustness or not is_tested(run):
+        if own.cam or own.robustness or not is_tested(run, own.subgroups):
             testing_command.test(own, processes)
     state = checkpoint.load(run / "checkpoints" / "best.pth")
     return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap)
@@ -162,13 +170,17 @@ def steps_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:
     return f"About as many steps each as {config.num_epochs} epochs of all rows; epochs: {each}."
 
 
-def is_tested(run: Path) -> bool:
-    """Whether the test in the folder is that of its best checkpoint, on its test.csv."""
+def is_tested(run: Path, subgroups: Sequence[str]) -> bool:
+    """Whether the test in the folder is that of its best checkpoint, on its test.csv, and has
+    these subgroups.
+    """
     try:
         about = json.loads((run / "test" / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     best = run / "checkpoints" / "best.pth"
+    if not set(subgroups) <= set(about.get("subgroups", {})):
+        return False
     return about.get("checkpoint_sha256") == utils.sha256_file(best)
 
 

@@ -95,7 +95,8 @@ def curves_of(table: Table) -> Plot:
     rows = -(-len(kinds) // 3)
     figure = Figure(figsize=(8.5, 0.5 + 2.5 * rows), layout="constrained")
     figure.suptitle("Robustness", x=0.01, ha="left", fontsize=11, fontweight="bold")
-    lowest = min(_ends(row[3])[0] for row in others)
+    ends = [_ends(row[3])[0] for row in others]
+    lowest = min((end for end in ends if np.isfinite(end)), default=0.5)
     words = [f"as they are {at_first.text}"]
     for number, kind in enumerate(kinds):
         axes = figure.add_subplot(rows, min(3, len(kinds)), number + 1)
@@ -116,9 +117,13 @@ def _row(
     known = np.isfinite(one.scores)
     before, after = frame[known], frame[known].assign(score=one.scores[known])
     summary = metrics.summarise(after, threshold, resamples)
-    loss = Value(0.0, signed=True) if one.kind == AS_THEY_ARE else _loss(before, after, resamples)
+    auc = tables.of(summary, "auc")
+    if one.kind == AS_THEY_ARE:
+        loss = Value(0.0 * auc.value, signed=True)  # of no AUC there is no loss either
+    else:
+        loss = _loss(before, after, resamples)
     strength = "" if np.isnan(one.strength) else f"{one.strength:g}"
-    cells = (tables.of(summary, "auc"), loss, *(tables.of(summary, key) for key in BESIDE))
+    cells = (auc, loss, *(tables.of(summary, key) for key in BESIDE))
     return (one.kind, strength, int(known.sum()), *cells)
 
 
@@ -152,11 +157,17 @@ def _panel(axes: Axes, kind: str, rows: Sequence[Sequence[tables.Cell]], referen
     axes.fill_between(places, ends[:, 0], ends[:, 1], color=REAL_COLOUR, alpha=0.18, linewidth=0)
     heights = [value.value for value in values]
     axes.plot(places, heights, "-o", color=REAL_COLOUR, markersize=4, linewidth=1.6)
-    worst = int(np.nanargmin(heights))
-    axes.annotate(
-        f"{heights[worst]:.3f}", (worst, heights[worst]), (0, -12), textcoords="offset points",
-        ha="center", fontsize=7.5, color=FAKE_COLOUR,
-    )  # fmt: skip
+    if np.isnan(heights).all():
+        axes.text(
+            0.5, 0.5, "no AUC", transform=axes.transAxes, ha="center", fontsize=7.5,
+            color=FAKE_COLOUR,
+        )  # fmt: skip
+    else:
+        worst = int(np.nanargmin(heights))
+        axes.annotate(
+            f"{heights[worst]:.3f}", (worst, heights[worst]), (0, -12),
+            textcoords="offset points", ha="center", fontsize=7.5, color=FAKE_COLOUR,
+        )  # fmt: skip
     axes.set_xticks(places, names)
     axes.set_xlim(-0.3, len(values) - 0.7)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0, ""))

@@ -1,5 +1,6 @@
 """Leave one out: nothing of a source trains, all of it is tested, and nothing is done twice."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,12 @@ def test_each_source_in_turn_and_nothing_twice(three_sources, monkeypatch, capsy
     stamp = Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns
     assert run() == 0 and trained == []
     assert Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns == stamp
+    assert run("--only=beta", "--subgroups=method") == 0 and trained == []  # tested anew for that
+    assert "method" in json.loads(Path("log/loso/beta/test/metrics.json").read_text())["subgroups"]
+    stamp = Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns
+    for fewer in ((), ("--subgroups=method",)):
+        assert run("--only=beta", *fewer) == 0
+        assert Path("log/loso/beta/test/scores.csv").stat().st_mtime_ns == stamp
 
 
 def test_other_rows_want_another_folder_and_the_others_go_on(three_sources, capsys):
@@ -259,6 +266,15 @@ def test_other_rows_want_another_folder_and_the_others_go_on(three_sources, caps
     assert "alpha has no row: log/loso/alpha: data.train or what is left out of it changed" in said
     table = pd.read_csv("log/loso/leave_one_out.csv")
     assert "alpha" not in table["left_out"].tolist()
+
+
+@pytest.mark.parametrize("group", ["", "g1"])
+def test_it_says_where_copies_of_a_picture_are_not_known(three_sources, capsys, group):
+    whole = pd.read_csv("all.csv")
+    alike = np.where(whole.index == 0, group, "")
+    whole.assign(near_duplicate_group=alike).to_csv("all.csv", index=False)
+    assert run("--only=alpha") == 0
+    assert ("names no pictures that look alike" in capsys.readouterr().out) == (not group)
 
 
 def test_a_method_is_left_out(three_sources):

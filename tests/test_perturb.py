@@ -221,5 +221,21 @@ def test_without_thresholds_or_with_one_class_it_says_so():
     )
     reals = faces(labels=(0,))
     found = robustness.judged(reals, one, NO_THRESHOLDS, 50)
+    assert np.isnan(found.table.rows[0][4].value)  # no AUC, and so no loss of it
     assert np.isnan(found.table.rows[1][3].value) and "needs reals and fakes" in found.plot
     assert 0 <= found.table.rows[1][6].value <= 1
+
+
+@pytest.mark.parametrize("which", ["all", "fakes"])
+def test_a_kind_that_fails_at_every_strength_is_a_panel_that_says_so(which):
+    """As where x264 is missing: the other kinds are told all the same."""
+    frame = faces()
+    failed = frame["score"].to_numpy(float).copy()
+    failed[(frame["label"] == 1).to_numpy() if which == "fakes" else slice(None)] = np.nan
+    changed = [
+        Perturbed("jpeg", 30.0, frame["score"].to_numpy(float)),
+        *(Perturbed("h264", strength, failed) for strength in (18.0, 40.0)),
+    ]
+    found = robustness.judged(frame, changed, NO_THRESHOLDS, 50)
+    assert [np.isnan(row[3].value) for row in found.table.rows] == [False, False, True, True]
+    assert "no AUC" in found.plot and "jpeg 30: " in found.plot
