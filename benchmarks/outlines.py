@@ -79,9 +79,11 @@ def overlap(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
 
 
 def fake_along(hull: np.ndarray, image: np.ndarray, face: Detection, seed: list[int]) -> np.ndarray:
+    """A self-blended fake along the convex hull of points [n, 2], in any order."""
     frame = context(image, face.box)
+    around = cv2.convexHull(hull.astype(np.float32))[:, 0].astype(float)
     target, source, share = layers_along(
-        hull.astype(float), image, frame, np.random.default_rng(seed), Blend(ratios=[1.0])
+        around, image, frame, np.random.default_rng(seed), Blend(ratios=[1.0])
     )
     return blended(source, target, share)
 

@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import sources.portraits
-from benchmarks.outlines import main, overlap
+from benchmarks.outlines import fake_along, main, overlap
+from faces.detector import Detection
 from faces.image import read_image
 from flags import Prepare
 from utils import UserError
@@ -19,6 +20,18 @@ def test_the_overlap_of_two_outlines():
     assert overlap(SQUARE, SQUARE + np.array([2, 0])) == pytest.approx((1 / 3, 1 / 2, 1 / 2))
     assert overlap(SQUARE, SQUARE / 2) == pytest.approx((1 / 4, 3 / 4, 0))
     assert overlap(SQUARE, SQUARE + 9)[0] == 0
+
+
+def test_a_fake_does_not_ask_in_what_order_the_landmarks_come():
+    image = read_image(sources.portraits.index("", Prepare())["path"][0])
+    middle, side = np.array(image.shape[1::-1]) / 2, min(image.shape[:2]) / 2
+    face = Detection(np.concatenate([middle - side / 2, middle + side / 2]), None, None)
+    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    points = middle + side / 2 * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    shuffled = np.random.default_rng(3).permutation(np.concatenate([points, [middle]]))
+    fake, again = (fake_along(hull, image, face, [42, 0]) for hull in (points, shuffled))
+    assert (fake != image).any()
+    np.testing.assert_array_equal(fake, again)
 
 
 @pytest.fixture
