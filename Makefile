@@ -70,6 +70,8 @@ release: $(READY) ## train the released detector again: make release DATA=manife
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --card README.md#released
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --robustness --perturb.count 400 \
 		--subgroups source,method,face_side --card weights/README.md#own
+	@echo "Now the clips' table of weights/README.md, and the sentences that quote the tables of before:"
+	@echo "pytest tests/test_released.py names most"
 
 samples: $(READY_DEV) ## make samples/ again
 	$(RUN) -m samples.make
