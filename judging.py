@@ -46,6 +46,11 @@ class Limits:
         low, high = sorted((thresholds.t_low, thresholds.t_high))
         return cls(low, high, thresholds.unit, thresholds.data, thresholds.temperature, note)
 
+    @property
+    def defined(self) -> bool:
+        """Whether both are numbers: one class alone fits none."""
+        return bool(np.isfinite((self.low, self.high)).all())
+
     def state(self, score: float) -> str:
         if score < self.low:
             return NO_SIGNS

@@ -1,10 +1,12 @@
 """What a detector does on sources, or methods, that it never saw: one table, one run each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+import metrics
 import utils
 from metrics import NAMES
 from report import page, plots, tables
@@ -18,6 +20,9 @@ FREE = ("auc", "eer")
 
 STORED = ("false_positive_rate", "recall")
 """Metrics at the threshold that each run's validation fitted."""
+
+SIGNS = {"false_positive_rate": "Reals with signs", "recall": "Fakes with signs"}
+"""The same above the upper limit of verdicts: what predict.py says of either."""
 
 FILES = ("leave_one_out.csv", "leave_one_out.tex", "leave_one_out.html")
 
@@ -75,27 +80,41 @@ def _table(
     by: str, levels: Mapping[str, Level], unit: str, failed: Mapping[str, str], note: str
 ) -> Table:
     rows: list[tuple[tables.Cell, ...]] = []
+    judged = {name: _by_verdict(level) for name, level in levels.items()}
     for name, level in levels.items():
         cells = [tables.of(level.summary, key) for key in FREE]
-        cells += [tables.of(level.stored, key) if level.stored else _none() for key in STORED]
+        for keys, limit in ((STORED, level.stored), (SIGNS, judged[name].stored)):
+            cells += [tables.of(limit, key) if limit else _none() for key in keys]
         rows.append((name, level.summary.real, level.summary.fake, *cells))
     if rows:
-        every = [*levels.values()]
         apart = by == "source"
-        at_stored = means(every, STORED, stored=True, known=True, apart=apart)
-        rows.append(
-            ("mean of all", "", "", *means(every, FREE, known=True, apart=apart), *at_stored)
-        )
+        every, verdicts = [*levels.values()], [*judged.values()]
+        both = means(every, FREE, known=True, apart=apart)
+        both += means(every, STORED, stored=True, known=True, apart=apart)
+        both += means(verdicts, [*SIGNS], stored=True, known=True, apart=apart)
+        rows.append(("mean of all", "", "", *both))
     columns = {"left_out": f"Left out ({by})", "real": "Real", "fake": "Fake"}
     columns |= {key: NAMES[key][0] for key in FREE}
     columns |= {key: f"{NAMES[key][0]} at the stored threshold" for key in STORED}
+    columns |= {f"signs_{key}": words for key, words in SIGNS.items()}
     notes = [
         f"Each row: trained and validated without this {by}, thresholds of that validation, "
-        f"tested on it. The mean counts each row once that has the number: {_counted(rows)}.",
+        f"tested on it. With signs: judged so by its limits. The mean counts each row once that "
+        f"has the number: {_counted(rows)}.",
         *([note] if note else []),
         *(f"{name} has no row: {reason}" for name, reason in failed.items()),
     ]
     return Table(columns, rows, f"Leave one {by} out: {unit}", notes)
+
+
+def _by_verdict(level: Level) -> Level:
+    """The level at the upper limit of verdicts instead of at the stored threshold."""
+    if level.limits is None or level.stored is None:
+        return replace(level, stored=None)
+    # A verdict has signs above the limit, a threshold calls what reaches it.
+    above = float(np.nextafter(level.limits.high, np.inf))
+    unit = level.summary.unit
+    return replace(level, stored=metrics.summarise(level.frame, above, level.resamples, unit))
 
 
 def _none() -> Value:
@@ -105,9 +124,9 @@ def _none() -> Value:
 def _counted(rows: list[tuple[tables.Cell, ...]]) -> str:
     if not rows:
         return "none"
+    words = [*(NAMES[key][0] for key in (*FREE, *STORED)), *SIGNS.values()]
     return ", ".join(
-        f"{NAMES[key][0]} {len(_defined(rows[:-1], place))}"
-        for place, key in enumerate((*FREE, *STORED), 3)
+        f"{name} {len(_defined(rows[:-1], place))}" for place, name in enumerate(words, 3)
     )
 
 

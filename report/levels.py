@@ -40,6 +40,8 @@ class Level:
     tempered: Summary | None = None
     states: Table | None = None
     """How often each verdict."""
+    limits: Limits | None = None
+    """Of verdicts; None where the checkpoint holds none."""
     resamples: int = 0
     """Draws of the bootstrap; 0: no intervals."""
 
@@ -82,8 +84,10 @@ def judged(
     those of `thresholds`.
     """
     summary = metrics.summarise(frame, metrics.THRESHOLD, resamples, unit)
-    shares = states.table(frame, limits or Limits.of(thresholds), resamples, unit)
-    level = Level(frame, summary, thresholds, states=shares, resamples=resamples)
+    limits = limits or Limits.of(thresholds)
+    shares = states.table(frame, limits, resamples, unit)
+    known = limits if limits.defined else None
+    level = Level(frame, summary, thresholds, states=shares, limits=known, resamples=resamples)
     if len(frame) and np.isfinite(thresholds.threshold):
         stored = metrics.summarise(frame, thresholds.threshold, resamples, unit)
         level = replace(level, stored=stored)

@@ -23,7 +23,7 @@ def table(frame: pd.DataFrame, limits: Limits, resamples: int, unit: str) -> Tab
     frame: `label`, `score`, and what metrics.grouping reads. Of a picture or film with several
     persons the verdict is that of the most suspicious; and whoever shows too little gets none.
     """
-    if not np.isfinite([limits.low, limits.high]).all() or len(frame) == 0:
+    if not limits.defined or len(frame) == 0:
         return None
     classes = {"Real": frame[frame["label"] == REAL], "Fake": frame[frame["label"] == FAKE]}
     parts = {name: rows for name, rows in classes.items() if len(rows)}

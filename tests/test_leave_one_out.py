@@ -15,7 +15,7 @@ import splits
 import train
 from flags import LeaveOneOut
 from processes import Processes
-from report import left_out, levels
+from report import left_out, levels, tables
 from report.result import Result
 from settings import parse
 from testing.held_out import held_out, names
@@ -199,10 +199,27 @@ def test_a_source_of_one_class_has_no_invented_auc(tmp_path):
     assert table.loc["mean of all", "auc"] == table.loc["both", "auc"]
     alarms = (at["both"]["false_positive_rate"], at["london"]["false_positive_rate"])
     assert table.loc["mean of all", "false_positive_rate"] == pytest.approx(np.mean(alarms))
-    assert "AUC 1, EER 1, False alarms 2, Recall 2" in said and "odd has no row: no rows" in said
+    assert "AUC 1, EER 1, False alarms 2, Recall 2, Reals with signs 2, Fakes with signs 2" in said
+    assert "odd has no row: no rows" in said
     page = (tmp_path / "leave_one_out.html").read_text()
     assert 'href="both/test/report.html"' in page and "undefined" in page
     assert "\\begin{tabular}" in (tmp_path / "leave_one_out.tex").read_text()
+
+
+def test_signs_are_counted_as_verdicts_count_them():
+    """Above the upper limit; a score that is the limit, or that no limit judges, is none."""
+    labels, scores = np.repeat([0, 1], 5), np.array([0.1, 0.6, 0.7, 0.5, 0.2] * 2)
+    scores[5:] += [0, 0, 0, 0.2, 0.5]
+    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(10)], "label": labels})
+    frame["score"] = scores
+    for high, signs in ((0.6, (0.2, 0.6)), (float("nan"), (np.nan, np.nan))):
+        level = levels.judged(frame, Thresholds(0.4, 0.3, high, "v.csv"), 50, "faces")
+        table = left_out.across("source", {"one": Result(level, None, (), ())}, {})["faces"]
+        row, mean = tables.records(table)
+        found = row["signs_false_positive_rate"], row["signs_recall"]
+        assert found == pytest.approx(signs, nan_ok=True)
+        assert (mean["signs_false_positive_rate"], mean["signs_recall"]) == found or np.isnan(high)
+        assert row["false_positive_rate"] == 0.6
 
 
 # -------------------------------------------------------------------------------- command
