@@ -53,7 +53,7 @@ def of_result(result: Result, robust: Robustness | None = None) -> list[Table]:
         for table in (_numbers(level), level.states)
         if table
     ]
-    return [*found, *result.subgroups, *([robust.table] if robust else [])]
+    return [*found, *result.parts, *([robust.table] if robust else [])]
 
 
 # --------------------------------------------------------------------------- small pieces

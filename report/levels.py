@@ -13,7 +13,7 @@ import rules
 from failures import SHOWN, Failure
 from judging import Limits
 from metrics import Summary
-from report import states, tables
+from report import states, subgroups, tables
 from report.tables import Table
 from thresholds import Thresholds
 from utils import UserError
@@ -71,6 +71,7 @@ class Videos:
     faces: int
     by_rule: Table
     failures: tuple[Failure, ...]
+    subgroups: tuple[Table, ...] = ()
 
 
 def judged(
@@ -149,10 +150,11 @@ def of_videos(
     thresholds: Thresholds,
     resamples: int,
     limits: Limits | None = None,
+    by: Sequence[str] = (),
 ) -> Videos | None:
     """What the faces say of the videos that they come from; None where no face names one.
 
-    limits: of verdicts, where they are not those of `thresholds`.
+    limits: of verdicts, where they are not those of `thresholds`. by: columns for subgroups.
     """
     if "video" not in frame or (frame["video"] == "").all():
         return None
@@ -162,7 +164,9 @@ def of_videos(
     videos, failures = by_rule[rule]
     level = judged(videos, thresholds, resamples, "videos", limits)
     beside = _rules_table({name: own for name, (own, _) in by_rule.items()}, rule, resamples)
-    return Videos(level, rule, int((frame["video"] != "").sum()), beside, tuple(failures))
+    parts = subgroups.broken_down(videos, by, resamples, "videos")
+    faces = int((frame["video"] != "").sum())
+    return Videos(level, rule, faces, beside, tuple(failures), tuple(parts))
 
 
 def stored_block(level: Level) -> str:

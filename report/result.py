@@ -53,13 +53,18 @@ class Tested:
 
 @dataclass(frozen=True)
 class Result:
-    """The faces; the videos that they come from, where they name any; parts of the set."""
+    """The faces; the videos that they come from, where they name any; parts of the faces."""
 
     faces: Level
     videos: Videos | None
     subgroups: tuple[Table, ...]
     failures: tuple[Failure, ...]
     """Pictures without a score."""
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """Subgroups of faces, then of videos."""
+        return (*self.subgroups, *(self.videos.subgroups if self.videos else ()))
 
     @property
     def without_score(self) -> list[Failure]:
@@ -83,7 +88,7 @@ def evaluated(
     verdicts = judging.limits_of(state, film=True)
     return Result(
         judged(frame, limits, resamples, "faces"),
-        of_videos(frame, state["rule"], of_video, resamples, verdicts),
+        of_videos(frame, state["rule"], of_video, resamples, verdicts, by),
         tuple(subgroups.broken_down(frame, by, resamples)),
         tuple(failures),
     )
@@ -102,7 +107,7 @@ def blocks(result: Result) -> str:
     text = [metrics.block(result.faces.summary), stored_block(result.faces)]
     if result.videos:
         text.append("\n" + videos_block(result.videos, len(result.faces.frame)))
-    return "\n".join([*text, *("\n" + tables.console(table) for table in result.subgroups)])
+    return "\n".join([*text, *("\n" + tables.console(table) for table in result.parts)])
 
 
 def write_json(file: Path, result: Result, tested: Tested) -> None:
@@ -162,7 +167,7 @@ def write_report(
             calibration=calibration(faces) if faces.stored else None,
             states=faces.states,
             videos=_videos_section(result.videos, summary.n) if result.videos else None,
-            subgroups=result.subgroups,
+            subgroups=result.parts,
             robustness=robust.plot if robust else "",
             robustness_table=robust.table if robust else None,
             learning_curves=plots.learning_curves(_history(tested)),
@@ -222,6 +227,7 @@ def _video_numbers(videos: Videos | None) -> dict[str, Any] | None:
         "left_out": len(videos.failures),
         **_numbers(videos.level),
         "by_rule": tables.records(videos.by_rule),
+        "subgroups": {t.columns["value"]: tables.records(t) for t in videos.subgroups},
     }
 
 

@@ -48,13 +48,16 @@ def refuse_unknown(wanted: Sequence[str], sets: Sequence[pd.DataFrame]) -> None:
             )
 
 
-def broken_down(frame: pd.DataFrame, wanted: Sequence[str], resamples: int) -> list[Table]:
-    """One table a column that the faces fill, one row a group; columns that they leave empty not.
+def broken_down(
+    frame: pd.DataFrame, wanted: Sequence[str], resamples: int, unit: str = "faces"
+) -> list[Table]:
+    """One table a column that the rows fill, one row a group; columns that they leave empty not.
 
-    frame: as metrics.read_scores gives it. A method is measured against reals: it has only fakes.
+    frame: as metrics.read_scores gives it, of faces, or as rules.to_videos does, of videos, whose
+    faces have no one size. A method is measured against reals: it has only fakes.
     """
-    filled = _filled(frame)
-    return [_table(frame, column, resamples) for column in wanted if column in [*filled, SIDE]]
+    filled = [*_filled(frame), *([SIDE] if unit == "faces" else [])]
+    return [_table(frame, column, resamples, unit) for column in wanted if column in filled]
 
 
 def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -119,11 +122,11 @@ def _filled(rows: pd.DataFrame) -> list[str]:
     return [column for column in columns if (rows[column].astype(str) != "").any()]
 
 
-def _table(frame: pd.DataFrame, column: str, resamples: int) -> Table:
+def _table(frame: pd.DataFrame, column: str, resamples: int, unit: str) -> Table:
     by_side = column == SIDE and SIDE not in _filled(frame)
     rows: list[tuple[tables.Cell, ...]] = []
     for name, own in groups(frame, column):
-        summary = metrics.summarise(own, metrics.THRESHOLD, resamples)
+        summary = metrics.summarise(own, metrics.THRESHOLD, resamples, unit)
         counts = (summary.n, summary.real, summary.fake)
         mark = "small" if summary.n < SMALL else ""
         alone = [tables.of(_of_size(own, resamples), "auc")] if by_side else []
@@ -141,5 +144,6 @@ def _table(frame: pd.DataFrame, column: str, resamples: int) -> Table:
             f"Of all faces it has an AUC of {tables.of(_of_size(frame, resamples), 'auc')}."
         )
     if any(row[-1] for row in rows):
-        notes.append(f"small: fewer than {SMALL} faces, so the numbers are mostly luck.")
-    return Table(columns, rows, f"By {column}", notes)
+        notes.append(f"small: fewer than {SMALL} {unit}, so the numbers are mostly luck.")
+    title = f"By {column}" + ("" if unit == "faces" else f": {unit}")
+    return Table(columns, rows, title, notes)

@@ -182,7 +182,21 @@ def test_parts_of_the_set_are_in_the_console_the_json_and_the_report(tested):
     (swap,) = parts["method"]
     assert (swap["n"], swap["real"], swap["fake"]) == (60, 30, 30)
     assert swap["auc"] == written("log/parts/test")["values"]["auc"]
-    assert "By camera" in Path("log/parts/test/report.html").read_text()
+    report = Path("log/parts/test/report.html").read_text()
+    assert (
+        "By camera" in report and "By camera: videos" in report and "[+] By camera: videos" in out
+    )
+    videos = written("log/parts/test")["videos"]
+    cameras = videos["subgroups"]["camera"]
+    assert sum(row["n"] for row in cameras) == videos["n"] == 10
+    assert {row["mark"] for row in cameras} == {"small"}
+    assert videos["subgroups"]["method"][0]["auc"] == videos["values"]["auc"]
+
+
+def test_the_size_of_faces_makes_no_parts_of_videos(tested):
+    out = tested("sizes", "--data.test=clips/manifest.csv", "--subgroups", "face_side")
+    assert "[+] By face_side" in out and "By face_side: videos" not in out
+    assert written("log/sizes/test")["videos"]["subgroups"] == {}
 
 
 def test_the_tables_stand_between_the_markers_and_nothing_else_changes(tested):
@@ -199,6 +213,7 @@ def test_the_tables_stand_between_the_markers_and_nothing_else_changes(tested):
     auc = written("log/card/test")["values"]["auc"]
     assert "before" not in text and text.count(f"| {metrics.NAMES['auc'][0]} | {auc:.3f} ") == 1
     assert "**10 videos: 5 real, 5 fake**" in text and "**By camera**" in text
+    assert text.index("**By camera**") < text.index("**By camera: videos**")
     tested(
         "card2", clips, "--data.test=photos/manifest.csv", "--card", "card.md#far", "card.md#own"
     )
