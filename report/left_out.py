@@ -109,7 +109,7 @@ def _table(
 
 def _by_verdict(level: Level) -> Level:
     """The level at the upper limit of verdicts instead of at the stored threshold."""
-    if level.limits is None or level.stored is None:
+    if level.limits is None or len(level.frame) == 0:
         return replace(level, stored=None)
     # A verdict has signs above the limit, a threshold calls what reaches it.
     above = float(np.nextafter(level.limits.high, np.inf))

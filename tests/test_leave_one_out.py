@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import dataset
+import judging
 import leave_one_out
 import manifest
 import splits
@@ -21,7 +22,7 @@ from settings import parse
 from testing.held_out import held_out, names
 from tests import sources_of_three
 from tests.sources_of_three import SMALL
-from thresholds import Thresholds
+from thresholds import NO_THRESHOLDS, Thresholds
 from utils import UserError
 
 
@@ -220,6 +221,14 @@ def test_signs_are_counted_as_verdicts_count_them():
         assert found == pytest.approx(signs, nan_ok=True)
         assert (mean["signs_false_positive_rate"], mean["signs_recall"]) == found or np.isnan(high)
         assert row["false_positive_rate"] == 0.6
+    # Films without limits of their own are judged by those of faces.
+    none, faces = NO_THRESHOLDS, judging.Limits(0.3, 0.6, "face", "v.csv")
+    level = levels.judged(frame, none, 50, "videos", faces)
+    row, _ = tables.records(
+        left_out.across("source", {"a": Result(level, None, (), ())}, {})["faces"]
+    )
+    assert (row["signs_false_positive_rate"], row["signs_recall"]) == (0.2, 0.6)
+    assert np.isnan(row["recall"])
 
 
 # -------------------------------------------------------------------------------- command
