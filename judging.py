@@ -5,6 +5,7 @@
 It never says "real": where nothing was found, it says that no signs were found.
 """
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,12 +94,16 @@ class ScoredFace:
 
 @dataclass(frozen=True)
 class Person:
-    """One person's faces in the order of time, their score by the rule, and what that says."""
+    """One person's faces in the order of time, their score by the rule, and what that says.
+
+    lack: why there is not enough evidence, where there is not.
+    """
 
     number: int
     faces: tuple[ScoredFace, ...]
     score: float | None
     state: str
+    lack: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,9 +168,9 @@ class Verdict:
 
     @property
     def decisive(self) -> Person | None:
-        """The person whose score is the file's."""
-        scored = [person for person in self.persons if person.score is not None]
-        return max(scored, key=lambda person: person.score or 0.0, default=None)
+        """The person whose score is the file's; None where the state rests on no score."""
+        known = (person for person in self.persons if person.state != NOT_ENOUGH)
+        return None if self.score is None else next(known, None)
 
 
 # -------------------------------------------------------------------------------- judging
@@ -174,22 +179,36 @@ class Verdict:
 def judged(
     faces: dict[int, list[ScoredFace]], limits: Limits, rule: str, evidence: Evidence, film: bool
 ) -> tuple[Person, ...]:
-    """Each person's score and state, the most suspicious first.
+    """Each person's score and state: of whom enough was seen first, then the most suspicious first.
 
     A film needs `min_faces` of a person, a photo a face of `min_face` pixels.
     """
     persons = []
     for number, own in faces.items():
         values = np.array([face.score for face in own if face.score is not None])
-        try:
+        lack = _lack(own, len(values), evidence, film)
+        score = None
+        with contextlib.suppress(rules.NoScore, ValueError):
             score = rules.of_track(values, rule) if film else float(values.max())
-        except (rules.NoScore, ValueError):
-            persons.append(Person(number, tuple(own), None, NOT_ENOUGH))
-            continue
-        enough = len(values) >= evidence.min_faces if film else own[0].size >= evidence.min_face
-        state = limits.state(score) if enough else NOT_ENOUGH
-        persons.append(Person(number, tuple(own), score, state))
-    return tuple(sorted(persons, key=lambda p: -1.0 if p.score is None else -p.score - 2))
+        if score is None and not lack:
+            lack = f"{len(values)} faces of a person are too few for the rule {rule}"
+        state = NOT_ENOUGH if lack or score is None else limits.state(score)
+        persons.append(Person(number, tuple(own), score, state, lack))
+    # A face that is too small to count must not lend the file its score.
+    return tuple(sorted(persons, key=lambda p: (p.state == NOT_ENOUGH, -(p.score or 0.0))))
+
+
+def _lack(faces: Sequence[ScoredFace], scored: int, evidence: Evidence, film: bool) -> str:
+    """What there is too little of to judge a person, in words; empty: there is enough."""
+    if not scored:
+        return "the network gave no number for any face of a person"
+    if film and scored < evidence.min_faces:
+        some = "1 face of a person was" if scored == 1 else f"{scored} faces of a person were"
+        return f"{some} judged, and a film needs {evidence.min_faces} faces"
+    if not film and faces[0].size < evidence.min_face:
+        needed = f"a photo needs a face of {evidence.min_face} px"
+        return f"the face has {faces[0].size:.0f} px, and {needed}"
+    return ""
 
 
 def by_frames(persons: Sequence[Person], rule: str) -> float | None:
@@ -220,7 +239,7 @@ def concluded(persons: Sequence[Person], limits: Limits, together: float | None 
     return NO_SIGNS if known and harmless else NOT_ENOUGH
 
 
-def why(state: str, persons: Sequence[Person], evidence: Evidence, film: bool) -> str:
+def why(state: str, persons: Sequence[Person]) -> str:
     """The reason of a state that rests on faces, in one sentence."""
     if state != NOT_ENOUGH:
         return {
@@ -228,14 +247,8 @@ def why(state: str, persons: Sequence[Person], evidence: Evidence, film: bool) -
             INCONCLUSIVE: "the score lies between the two limits",
             NO_SIGNS: "the score is below the lower limit",
         }[state]
-    least = f"{evidence.min_faces} faces" if film else f"a face of {evidence.min_face} px"
     few = [person for person in persons if person.state == NOT_ENOUGH]
-    if not any(face.score is not None for person in few for face in person.faces):
-        return "the network gave no number for any face"
-    if film:
-        most = max(len(person.faces) for person in few)
-        return f"{most} faces of a person were found, and a film needs {least}"
-    return f"the face has {max(p.faces[0].size for p in few):.0f} px, and a photo needs {least}"
+    return max(few, key=lambda person: (len(person.faces), person.faces[0].size)).lack
 
 
 def calibrated(score: float, limits: Limits) -> float | None:

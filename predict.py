@@ -14,6 +14,7 @@ Exit status: 0 every file was analysed; 2 a mistake in the command; 3 some files
 """
 
 import glob
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from faces.apart import Apart, Look
 from flags import Predict
 from settings import parse
-from utils import UserError, console, run_quickly, started
+from utils import UserError, console, refuse_unwritable, run_quickly, started
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +54,9 @@ def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
     def soon(config: "Config", device: "torch.device") -> None:
         apart.begin(verdict.wanted(files[0], config, device, settings))
 
+    for target in (settings.json_file, settings.csv, settings.out and f"{settings.out}/index.html"):
+        if target:
+            refuse_unwritable(target)
     file = verdict.find_checkpoint(settings.checkpoint)
     model = verdict.load_model(file, settings.device, settings.batch_size, soon)
     started()
@@ -61,8 +65,8 @@ def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
         log.info(f"Weights: {model.file}: {model.good_for}\n")
     verdicts, stopped = judge(files, model, settings, apart.look)
     if verdicts or not stopped:
-        verdict_files.write(verdicts, model, settings.json_file, settings.csv)
         log.info(said(verdicts, model))
+        verdict_files.write(verdicts, model, settings.json_file, settings.csv)
         if settings.out:
             log.info(f"\n Pages      : {Path(settings.out) / 'index.html'}")
     if stopped:
@@ -100,10 +104,17 @@ def judge(
                 stopped = error
                 break
             found.append(one)
-            if pages:
-                pages.add(one, partial(tell, what="drawing"))
-    if pages:
-        pages.close()
+            try:
+                if pages:
+                    pages.add(one, partial(tell, what="drawing"))
+            except OSError as error:  # its verdict and those before it are there all the same
+                stopped = UserError(f"{settings.out}: {error.strerror or error}")
+                break
+    try:
+        if pages:
+            pages.close()
+    except OSError as error:
+        stopped = stopped or UserError(f"{settings.out}: {error.strerror or error}")
     return found, stopped
 
 
@@ -148,7 +159,9 @@ def files_of(paths: Sequence[str]) -> list[str]:
         for one in matched:
             inside = media_in(Path(one)) if Path(one).is_dir() else [one]
             for file in inside:
-                found.setdefault(str(Path(file).resolve()), file)
+                found.setdefault(
+                    os.path.realpath(file), file
+                )  # not resolve(): a link may lead to itself
     if not found:
         raise UserError(f"{', '.join(paths)}: no photo or film in there")
     return list(found.values())

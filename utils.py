@@ -117,6 +117,19 @@ def write_atomic(path: Path | str, content: str | bytes, lasting: bool = True) -
         beside.write_bytes(_encoded(content) if isinstance(content, str) else content)
 
 
+def refuse_unwritable(path: Path | str) -> None:
+    """Raise UserError where no file can be written: before hours of work, and not after them."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, and a file is to be written there")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def no_room(error: OSError) -> str:
     """What is wrong with a disk on which nothing more can be written; empty: it is not that."""
     if error.errno == errno.EROFS:

@@ -9,6 +9,7 @@ the checkpoint says. Nothing is written but crops, into a folder that is removed
 """
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 import checkpoint
 import dataset
@@ -78,6 +80,11 @@ class Model:
     good_for: str
 
     @property
+    def released(self) -> bool:
+        """Whether these are the weights of this repository, however they were named."""
+        return _is_released(self.file)
+
+    @property
     def cautions(self) -> tuple[Caution, ...]:
         """What weakens every verdict of these weights."""
         return (Caution(UNSAFE, UNSAFE_NOTE),) if self.state["data"].get(UNSAFE) else ()
@@ -118,7 +125,7 @@ def load_model(
             f"{file} has no thresholds ({limits['data']}), so that no score of it can be judged: "
             "take a checkpoint that was validated on reals and fakes, as best.pth of a run"
         )
-    config = Config.model_validate({
+    recipe = {
         "network": state["network"]["name"],
         "batch_size": max(2, batch_size),
         "num_workers": 0,
@@ -126,7 +133,12 @@ def load_model(
         "face": {key: crop[key] for key in Face.model_fields if key in crop},
         "input_size": {"height": size["height"], "width": size["width"]},
         "model": {"in_channels": size["channels"]},
-    })  # fmt: skip
+    }
+    try:
+        config = Config.model_validate(recipe)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError(f"{file}: how it reads pictures is not known here: {wrong}") from None
     soon(config, where)
     network = checkpoint.network_of(state)
     layout = scores.layout(config.channels_last)
@@ -134,9 +146,13 @@ def load_model(
     return Model(file, sha256_file(file), state, network, where, config, good_for(file, state))
 
 
+def _is_released(file: Path) -> bool:
+    return os.path.realpath(file) == os.path.realpath(RELEASED)
+
+
 def good_for(file: Path, state: dict[str, Any]) -> str:
     """What a checkpoint was trained for, in a few words."""
-    if file == RELEASED:
+    if _is_released(file):
         return RELEASED_FOR
     if file.parts[-4:] == QUICKSTART.parts:
         return DEMONSTRATION
@@ -250,7 +266,7 @@ def _judged(
     return Verdict(
         path,
         state,
-        judging.why(state, persons, evidence, film),
+        judging.why(state, persons),
         score,
         None if score is None else judging.calibrated(score, limits),
         limits,

@@ -23,6 +23,7 @@ from report.verdict_text import (
     count,
     limits_words,
     looked_at,
+    person_score,
     score_words,
     shown,
 )
@@ -33,6 +34,9 @@ SHOWN = 6
 
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 """Okabe and Ito's, of persons: none of them the colour of real or fake."""
+
+CARD = 200_000
+"""Characters of a model card that a page holds."""
 
 WIDTH, HEIGHT = 720, 150
 """Of the timeline, in its own units."""
@@ -246,11 +250,14 @@ def facts(verdict: Verdict, model: Model) -> list[tuple[str, str]]:
 
 
 def model_card(model: Model) -> str:
-    """The text beside the weights, if there is one."""
-    card = model.file.parent / "README.md"
-    if model.file.suffix != ".safetensors" or not card.is_file():
+    """The text about the weights: README.md of the released ones, NAME.md beside others."""
+    file = model.file.resolve()
+    card = file.with_name("README.md") if model.released else file.with_suffix(".md")
+    if not card.is_file():
         return ""
-    return card.read_text(encoding="utf-8", errors="replace")[:20_000]
+    with card.open(encoding="utf-8", errors="replace") as text:
+        whole = text.read(CARD + 1)
+    return whole if len(whole) <= CARD else f"{whole[:CARD]}\n... (longer than is shown here)"
 
 
 # -------------------------------------------------------------------------------- persons
@@ -275,7 +282,6 @@ def _person(place: int, person: Person, verdict: Verdict, film: bool) -> ShownPe
             link = f"#{name}" if face.picture else ""
             dots.append(Dot(x, 4 + (HEIGHT - 8) * (1 - face.score), f"{when}: {value}", link))
     colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[place % len(COLOURS)])
-    score = "no score" if person.score is None else f"{person.score:.4f}"
     words = WORDS[person.state].lower()
     title = f"Person {person.number + 1}"
-    return ShownPerson(title, colour, score, words, faces, dots, len(person.faces))
+    return ShownPerson(title, colour, person_score(person), words, faces, dots, len(person.faces))

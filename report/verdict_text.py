@@ -10,6 +10,7 @@ from judging import (
     SIGNS,
     UNREADABLE,
     Limits,
+    Person,
     Verdict,
 )
 from verdict import Model
@@ -47,16 +48,16 @@ def block(verdict: Verdict, model: Model) -> str:
     if verdict.media and verdict.searched:
         lines.append(f" Looked at  : {looked_at(verdict)}")
     for person in verdict.persons[:10] if len(verdict.persons) > 1 else ():
-        score = "no score" if person.score is None else f"{person.score:.4f}"
+        score = person_score(person)
         sizes = sorted(face.size for face in person.faces)
         lines.append(
             f"   person {person.number + 1:<3}: {score}, {count(len(person.faces), 'face')}, "
             f"{sizes[0]:.0f} to {sizes[-1]:.0f} px: {WORDS[person.state].lower()}"
         )
     if len(verdict.persons) > 10:
-        lines.append(f"   and {len(verdict.persons) - 10} persons more, all of lower scores")
-    if verdict.faces and verdict.faces[0].seconds is not None:
-        lines += [f" In time    : {in_time(verdict)}"]
+        lines.append(f"   and {len(verdict.persons) - 10} persons more")
+    if verdict.decisive and verdict.decisive.faces[0].seconds is not None:
+        lines += [f" In time    : {in_time(verdict.decisive)}"]
     lines += [f" Caution    : {caution.text}" for caution in verdict.cautions]
     if verdict.sha256:
         lines.append(f" SHA-256    : {verdict.sha256}")
@@ -117,12 +118,15 @@ def looked_at(verdict: Verdict) -> str:
     )
 
 
-def in_time(verdict: Verdict) -> str:
-    """The scores of the most suspicious person in ten parts of the time they are seen."""
-    person = verdict.decisive
-    scored = [f for f in person.faces if f.score is not None] if person else []
-    if not scored:
-        return "no scores"
+def person_score(person: Person) -> str:
+    """A number only where there is a verdict: that of too little is read as one all the same."""
+    known = person.score is not None and person.state != NOT_ENOUGH
+    return f"score {person.score:.4f}" if known else "no score"
+
+
+def in_time(person: Person) -> str:
+    """The scores of one person, face by face in the order of time, and the highest."""
+    scored = [face for face in person.faces if face.score is not None]
     highest = max(scored, key=lambda face: face.score or 0.0)
     bars = "▁▂▃▄▅▆▇█"
     line = "".join(bars[min(7, int(8 * (face.score or 0.0)))] for face in scored)

@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import judging
@@ -34,8 +35,9 @@ from judging import (
     UNREADABLE,
     Limits,
     ScoredFace,
+    Verdict,
 )
-from report import verdict_page
+from report import verdict_page, verdict_text
 from report.verdict_files import as_csv
 from tests.judges import configuration, face_of, write_checkpoint, write_film
 from utils import UserError
@@ -200,6 +202,37 @@ def test_the_most_suspicious_person_decides_where_enough_was_seen(persons, state
     faces = {number: scored(*values) for number, values in persons.items()}
     found = judging.judged(faces, LIMITS, "mean", Evidence(), film=True)
     assert judging.concluded(found, LIMITS) == state
+
+
+def test_a_face_too_small_to_count_lends_no_score():
+    faces = {0: scored(0.1, size=100), 1: scored(0.99, size=30), 2: scored(0.5, size=100)}
+    found = judging.judged(faces, LIMITS, "mean", Evidence(), film=False)
+    assert [person.number for person in found] == [2, 0, 1]
+    state = judging.concluded(found, LIMITS)
+    told = Verdict("a.jpg", state, "made", found[0].score, persons=found)
+    assert state == INCONCLUSIVE and told.decisive == found[0]
+    assert [verdict_text.person_score(one) for one in found] == [
+        "score 0.5000",
+        "score 0.1000",
+        "no score",
+    ]
+    nothing = Verdict("a.jpg", NOT_ENOUGH, "made", None, persons=found[2:])
+    assert nothing.decisive is None
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "words"),
+    [
+        ([0.9] * 11 + [None], "mean", "11 faces of a person were judged, and a film needs 12"),
+        ([0.9], "mean", "1 face of a person was judged"),
+        ([None] * 12, "mean", "no number for any face of a person"),
+        ([0.9] * 8, "trimmed", "8 faces of a person are too few for the rule trimmed"),
+    ],
+)
+def test_too_little_is_said_as_it_is(values, rule, words):
+    evidence = Evidence(min_faces=5 if rule == "trimmed" else 12)
+    found = judging.judged({0: scored(*values)}, LIMITS, rule, evidence, film=True)
+    assert words in judging.why(judging.concluded(found, LIMITS), found)
 
 
 def test_limits_that_cross_leave_a_band_between_them():
@@ -391,9 +424,48 @@ def test_exported_weights_judge_the_same(home, tmp_path):
     assert other.state["features"] == stored
     found = [verdict.of_file(home / "media/real/photo.png", m, settings()) for m in (one, other)]
     assert found[0].score == found[1].score and found[0].state == found[1].state
-    (tmp_path / "README.md").write_text("# Model card\nMade of <nothing>.")
+    (tmp_path / "README.md").write_text("of whatever else lies here")
+    assert "Model card" not in verdict_page.page(found[1], other)
+    (tmp_path / "detector.md").write_text("# Made of <nothing>." + "." * 300_000)
     page = verdict_page.page(found[1], other)
-    assert "Made of &lt;nothing&gt;." in page
+    assert "Made of &lt;nothing&gt;." in page and "longer than is shown here" in page
+
+
+def test_the_released_weights_are_known_by_any_name_and_show_their_whole_card(monkeypatch):
+    monkeypatch.chdir(verdict.ROOT)
+    model = verdict.load_model("weights/detector.safetensors", "cpu")
+    assert model.good_for == verdict.RELEASED_FOR
+    card = verdict_page.model_card(model)
+    assert card == (verdict.ROOT / "weights/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv", "--out"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_judged(home, monkeypatch, flag):
+    monkeypatch.chdir(home)
+    Path("taken").write_text("a file")
+    monkeypatch.setattr(verdict, "of_file", lambda *args: pytest.fail("judged"))
+    with pytest.raises(UserError, match="taken"):
+        predict.main(["wall.png", "--checkpoint", "weights.pth", flag, "taken/x"])
+    if flag != "--out":
+        Path("folder").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="is a folder"):
+            predict.main(["wall.png", "--checkpoint", "weights.pth", flag, "folder"])
+
+
+def test_a_crop_recipe_that_is_not_known_is_an_error_in_words(tmp_path):
+    file = write_checkpoint(tmp_path / "a.pth")
+    state = torch.load(file, weights_only=True)
+    state["crop"]["margin"] = "80%"
+    torch.save(state, file)
+    with pytest.raises(UserError, match=r"how it reads pictures.*margin"):
+        verdict.load_model(file, "cpu")
+
+
+def test_a_link_that_leads_to_itself_is_a_file_that_cannot_be_read(model, tmp_path):
+    loop = tmp_path / "loop.jpg"
+    loop.symlink_to(loop)
+    assert predict.files_of([str(loop)]) == [str(loop)]
+    assert verdict.of_file(loop, model, settings()).state == UNREADABLE
 
 
 # --------------------------------------------------------------------- page, film, heatmaps
