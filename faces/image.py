@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from pillow_heif import register_heif_opener
 
 from utils import write_atomic
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"})
+register_heif_opener()  # what iPhones write
+
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif",
+})  # fmt: skip
 """Names that a folder is searched for; what a file really is, its content decides."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
 MAX_PIXELS = 128_000_000
 """Larger pictures (8K has 33 million pixels) are refused before they are decoded."""
 
@@ -57,7 +62,7 @@ def decode_image(content: bytes) -> np.ndarray:
     except UnidentifiedImageError:
         raise UnreadableImage("not a picture in a known format") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"damaged: {reason}") from None
 
 
@@ -84,21 +89,32 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode as RGB, transparency on white."""
+    """Any mode as RGB, transparency on white. Raises UnreadableImage of values without a scale."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
         picture.load()
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits a pixel, grey
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-        scale = 255 / 65535 if picture.mode.startswith("I") else 255.0
-        return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8)).convert(
-            "RGB"
-        )
+        values = np.asarray(picture, dtype=np.float64)
+        values = np.nan_to_num(values * (255 / _white(values, picture.mode)))
+        return Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
     return picture.convert("RGB")
+
+
+def _white(values: np.ndarray, mode: str) -> float:
+    """The value that means white: 32 bits hold what a program put there, 0..1 or 8 or 16 bits."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    finite = values[np.isfinite(values)]
+    # Not the highest: highlights of a picture of 0..1 may lie far above white.
+    highest = float(np.percentile(finite, 95)) if finite.size else 0.0
+    for white in (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0):
+        if highest <= white:
+            return white
+    raise UnreadableImage(f"grey values up to {highest:g}: what white is nobody can tell")
 
 
 def encode_image(image: np.ndarray, suffix: str) -> bytes:

@@ -61,8 +61,17 @@ def describe(path: Path | str) -> Media:
     photo = _picture(path, about.st_size)
     if photo:
         return photo
+    if _is_heif(path):  # a film's decoder would take the first tile of a photo for all of it
+        raise UnreadableImage("damaged: a HEIC picture that cannot be opened")
     moving = frame_count(path)
     return _animation(path, about.st_size, moving) if moving else _film(path, about.st_size)
+
+
+def _is_heif(path: Path) -> bool:
+    """Whether the first box of a file says that it is a still picture (ISO/IEC 23008-12, 10.2)."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
 def _picture(path: Path, size: int) -> Media | None:
@@ -81,7 +90,8 @@ def _picture(path: Path, size: int) -> Media | None:
     except UnidentifiedImageError:
         return None
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        raise UnreadableImage(f"damaged: {error or type(error).__name__}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(f"damaged: {reason}") from None
     if size > LARGEST_PHOTO:
         raise UnreadableImage(f"a picture of more than {LARGEST_PHOTO // 2**20} MiB")
     return Media(PHOTO, kind, width, height, size, quality)

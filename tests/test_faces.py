@@ -103,10 +103,10 @@ def test_lossless_pictures_keep_every_pixel(form):
     np.testing.assert_array_equal(image, NOISE)
 
 
-@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
-def test_lossless_webp_and_good_avif(form):
-    image = decode_image(encoded(np.full((16, 20, 3), (200, 30, 90), np.uint8), form, quality=100))
-    assert image.shape == (16, 20, 3)
+@pytest.mark.parametrize("form", ["WEBP", "AVIF", "HEIF"])
+def test_lossless_webp_and_good_avif_and_heic(form):
+    image = decode_image(encoded(np.full((66, 70, 3), (200, 30, 90), np.uint8), form, quality=100))
+    assert image.shape == (66, 70, 3)
     assert np.abs(image.astype(int) - (200, 30, 90)).max() <= 6
 
 
@@ -208,10 +208,11 @@ def test_sixteen_bit_colour(channels):
 
 
 def test_numbers_that_are_none_become_black():
-    values = np.array([[np.nan, 0.5, 7.0]], np.float32)
+    values = np.full((1, 42), 0.5, np.float32)
+    values[0, 0], values[0, 2] = np.nan, 7.0  # a highlight, far above white
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decode_image(encoded(values, "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
+        assert decode_image(encoded(values, "TIFF"))[0, :3, 0].tolist() == [0, 128, 255]
 
 
 def test_cmyk_jpeg():
@@ -256,13 +257,25 @@ def test_what_is_no_picture_is_refused_with_a_reason(content, reason):
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+def test_floating_grey_is_read_by_the_range_that_it_fills(white):
+    values = np.array([[0, 0.5, 1]], np.float32) * white
+    image = decode_image(encoded(values, "TIFF"))
+    assert image[0, :, 0].tolist() in ([0, 127, 255], [0, 128, 255])
+
+
+def test_grey_without_a_known_range_is_refused():
+    with pytest.raises(UnreadableImage, match="what white is"):
+        decode_image(encoded(np.full((2, 2), 1e6, np.float32), "TIFF"))
+
+
 def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(UnreadableImage, match=r"\w"):
             read_image(path)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIF"])
 def test_damage_never_raises_anything_else_and_never_warns(form):
     dice = random.Random(form)
     options = {} if form in ("BMP", "GIF") else {"exif": exif(6)}

@@ -24,6 +24,7 @@ from tests.judges import configuration, face_of, write_checkpoint, write_film
 from utils import UserError
 
 MUTATED = 500
+PHOTOS = ("jpg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic")
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,9 @@ def sound_files(tmp_path_factory) -> dict[str, bytes]:
     face = face_of(data.astronaut())
     small = Image.fromarray(face).resize((96, 96))
     found = {}
-    for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "avif"):
+    for suffix in PHOTOS:
         buffer = io.BytesIO()
-        small.save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()))
+        small.save(buffer, {"jpg": "JPEG", "heic": "HEIF"}.get(suffix, suffix.upper()))
         found[suffix] = buffer.getvalue()
     moving = [small.rotate(3 * number) for number in range(4)]
     for name in ("gif", "webp"):
@@ -114,14 +115,23 @@ def test_the_files_are_readable_before_they_are_damaged(model, sound_files, tmp_
         (tmp_path / name).write_bytes(content)
         found = verdict.of_file(tmp_path / name, model, Predict())
         assert found.state != UNREADABLE, name
-        assert found.media.kind == ("photo" if name in ("jpg", "png", "webp", "gif", "bmp", "tiff",
-                                                        "avif") else "film")  # fmt: skip
+        assert found.media.kind == ("photo" if name in PHOTOS else "film")
 
 
 def unreadable(file: Path, model: verdict.Model) -> str:
     found = verdict.of_file(file, model, Predict())
     assert (found.state, found.score, found.persons) == (UNREADABLE, None, ())
     return found.reason
+
+
+def test_a_damaged_heic_is_no_film_of_its_first_tile(model, sound_files, tmp_path):
+    whole = sound_files["heic"]
+    for name, content in {
+        "cut": whole[: len(whole) // 2],
+        "odd": whole.replace(b"meta", b"mete"),
+    }.items():
+        (tmp_path / f"{name}.heic").write_bytes(content)
+        assert unreadable(tmp_path / f"{name}.heic", model).startswith("damaged: "), name
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(model, tmp_path):
