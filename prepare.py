@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
 
     media = source.index(config.root, config)
     left_out, notes = list(media.attrs.get("left_out", [])), list(media.attrs.get("notes", []))
+    check_share(left_out, len(media), config.max_bad, "max_bad")  # before hours of search, too
     found = search(media, config, out)
     faces, without = face_rows(media, found)
     left_out += without
@@ -71,7 +72,14 @@ def main(argv: list[str]) -> int:
     if config.fakes.type != "none":
         pairs, without = written_pairs(faces, config, out)
         left_out += without
+        write_failures(listed, left_out, out.absolute())
+        notes += [
+            f"{name} has no row left: no fake could be made of its faces ({listed} says why)"
+            for name in sorted(set(faces["split"]) - {"train"} - set(pairs["split"]))
+        ]
         faces = pd.concat([faces[faces["split"] == "train"], pairs])
+        if len(faces) == 0:
+            raise UserError(f"{argv[0]}: not one fake could be made; {listed} says why")
     rows = faces.sort_values(["split", "label", "path"], kind="stable")
 
     manifest.write(out / "manifest.csv", rows)
@@ -104,6 +112,7 @@ def written_pairs(
     rows, failures = [], []
     kept = faces[faces["split"] != "train"].reset_index(drop=True)
     pasted = donors_of(kept, config.fakes)
+    names = splits.names_in_clips(kept)
     for number, face in enumerate(kept.to_dict("records")):
         if face["label"] == manifest.FAKE:
             rows.append(face)
@@ -112,7 +121,8 @@ def written_pairs(
         paths = [(out / "pairs" / f"{stem}_{kind}.{suffix}").absolute() for kind in KINDS]
         try:
             drawn = pasted[face["split"]].of(number) if pasted else None
-            pair = make_fake(face, config.seed, config.fakes, drawn)
+            name = names[number] or Path(face["path"]).name
+            pair = make_fake(face, name, config.seed, config.fakes, drawn)
         except UnreadableImage as error:
             failures.append(Failure(face["path"], UNREADABLE, str(error)))
             continue
@@ -146,10 +156,10 @@ def donors_of(faces: pd.DataFrame, settings: Fakes) -> dict[str, Donors]:
 
 
 def make_fake(
-    face: dict, seed: int, settings: Fakes, draw: Draw | None
+    face: dict, name: str, seed: int, settings: Fakes, draw: Draw | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One stored face and a fake of it; the same for the same picture and seed."""
-    key = utils.sha256_text(seed, Path(face["path"]).name)
+    """One stored face and a fake of it; the same for the same name and seed."""
+    key = utils.sha256_text(seed, name)
     random = np.random.default_rng(int(key[:16], 16))
     box, landmarks = manifest.numbers(face["box"]), manifest.numbers(face["landmarks"])
     points = None if landmarks is None else landmarks.reshape(5, 2)

@@ -74,6 +74,24 @@ def scoped(rows: pd.DataFrame, column: str) -> pd.Series:
     return pd.Series(_names(rows, column), index=rows.index, dtype="str")
 
 
+def names_in_clips(rows: pd.DataFrame) -> list[str]:
+    """Of each face of a clip a name by clip, frame and track, which is the same on every machine:
+    its file is named by where the clip lies, and when it was stored. Empty of photos.
+    """
+    if "video" not in rows or "frame" not in rows:
+        return [""] * len(rows)
+    tracks = rows["track"].astype(str) if "track" in rows else [""] * len(rows)
+    found = zip(_names(rows, "video"), rows["frame"].astype(str), tracks, strict=True)
+    return ["/".join(one) if one[0] and one[1] else "" for one in found]
+
+
+def _lasting_names(rows: pd.DataFrame) -> list[str]:
+    """Of each row its name in its clip, else its path within the set."""
+    paths = [path.replace("\\", "/") for path in rows["path"].tolist()]
+    common = len(common_folder(paths))
+    return [clip or path[common:] for clip, path in zip(names_in_clips(rows), paths, strict=True)]
+
+
 # ---------------------------------------------------------------------------------- rules
 
 
@@ -111,7 +129,8 @@ def assign(
     split = pd.Series("test", index=rows.index)
     if rule == "last_persons":
         split[~test] = random_split(rows[~test], NINE_TO_ONE, SPLITS[:2], seed)
-        return split, notes
+        alone = [] if (split == "val").any() else ["no row is val: the others all hang together"]
+        return split, [*notes, *alone]
     split[~test] = _within_person(rows[~test], seed)
     return split, [UNSAFE_NOTE, *notes]
 
@@ -146,10 +165,8 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 def _within_person(rows: pd.DataFrame, seed: int) -> pd.Series:
     """9:1 of each person's reals and of their fakes, picture by picture: leaks persons."""
-    paths = [path.replace("\\", "/") for path in rows["path"].tolist()]
-    common = len(common_folder(paths))
     table = pd.DataFrame({"person": _names(rows, "identity"), "label": rows["label"].tolist()})
-    table["hash"] = [sha256_text(seed, path[common:]) for path in paths]
+    table["hash"] = [sha256_text(seed, name) for name in _lasting_names(rows)]
     place = table.groupby(["person", "label"])["hash"].rank(method="first")
     of = table.groupby(["person", "label"])["hash"].transform("size")
     # Of two pictures one validates; of one, none.
@@ -181,7 +198,8 @@ def _official(rows: pd.DataFrame, shares: Sequence[float], seed: int) -> tuple[p
     elif len(rest := rows[split.isin(["train", ""])]):
         part = shares[1] / (shares[0] + shares[1])
         split[rest.index] = random_split(rest, (1 - part, part), SPLITS[:2], seed)
-        notes.append(f"the official split has no val rows: {part:.0%} of the others are val")
+        val = (split[rest.index] == "val").mean()
+        notes.append(f"the official split has no val rows: {val:.0%} of the others are val")
     if not (split == "train").any():
         raise UserError(
             "split.rule official: no row is left to train on\n  "
@@ -229,19 +247,17 @@ def random_split(
     """Split names for the rows: by group, stratified by label, the same on every machine.
 
     shares: one per name, summing to 1. Whole groups go, large ones first and then in an order
-    that is a hash of (seed, group's first path within the set), to the split that is furthest
+    that is a hash of (seed, group's first name by `_lasting_names`), to the split that is furthest
     below its share of the group's classes. The last groups of a class go to splits that have
     none of it yet, so that few people still make a training and a validation set.
     """
     group = groups(rows)
-    paths = [path.replace("\\", "/") for path in rows["path"].tolist()]
-    common = len(common_folder(paths))
     first: dict[int, str] = {}
-    for number, path in zip(group.tolist(), paths, strict=True):
-        first[number] = min(path, first.get(number, path))
+    for number, name in zip(group.tolist(), _lasting_names(rows), strict=True):
+        first[number] = min(name, first.get(number, name))
     table = pd.DataFrame({"group": group, "fake": rows["label"].to_numpy() == FAKE})
     sizes = table.groupby("group")["fake"].agg(fake="sum", n="size")
-    sizes["hash"] = [sha256_text(seed, first[number][common:]) for number in sizes.index]
+    sizes["hash"] = [sha256_text(seed, first[number]) for number in sizes.index]
     # Large groups first: what is left to even out the shares at the end is small.
     order = sizes.sort_values(["n", "hash"], ascending=[False, True])
     amounts = np.stack([order["n"] - order["fake"], order["fake"]], axis=1)

@@ -31,7 +31,7 @@ DECIDING = (
     "detector", "thresholds", "confidence", "min_size", "smallest", "detect_size", "select", "grow",
     "max_size", "format", "pad",
 )  # fmt: skip
-"""The settings that decide what a stored crop looks like."""
+"""The settings of `face` that decide which crops are stored, and how they look."""
 
 
 @dataclass(frozen=True)

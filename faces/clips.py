@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from faces.cache import DECIDING
 from faces.crop import store
 from faces.detector import Detection, Detector
 from faces.follow import APART, faces_of, same_scene, tiny
@@ -48,7 +49,8 @@ def clip_key(path: Path, face: Face, frames: Frames) -> str:
     which would have to be read again each time.
     """
     stat = path.stat()
-    recipe = json.dumps([3, face.model_dump(), frames.model_dump()], sort_keys=True)
+    deciding = {name: getattr(face, name) for name in DECIDING}
+    recipe = json.dumps([4, deciding, frames.model_dump()], sort_keys=True)
     return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
 
 
@@ -112,6 +114,7 @@ def search_clip(
             before, scene = scene, tiny(frame.image)
             goes_on.append(before is not None and same_scene(scene, before))
             for number, detection in enumerate(seen):
+                own = np.tile(frame.grown, 2)  # the boxes are those of the film's own frames
                 crop = store(frame.image, detection, face.grow, face.max_size, face.pad)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
                 write_image(home / name, crop.image, lasting)
@@ -120,8 +123,11 @@ def search_clip(
                     "box": _rounded(crop.box),
                     "landmarks": None if crop.landmarks is None else _rounded(crop.landmarks),
                     "confidence": crop.confidence,
-                    "media_box": _rounded(detection.box),
-                    "media_size": [frame.image.shape[1], frame.image.shape[0]],
+                    "media_box": _rounded(detection.box / own),
+                    "media_size": [
+                        round(size / by)
+                        for size, by in zip(frame.image.shape[1::-1], frame.grown, strict=True)
+                    ],
                     "frame": frame.index,
                     "timestamp": round(frame.timestamp, 6),
                 }

@@ -43,12 +43,14 @@ class UnreadableVideo(Exception):
 @dataclass(frozen=True)
 class Frame:
     """image: uint8 RGB [height, width, 3], upright. index: from 0, in the order of showing.
-    timestamp: seconds from the first frame.
+    timestamp: seconds from the first frame. grown: how many times as wide and high as the film's
+    own frame it is, by `frames.resize`.
     """
 
     image: np.ndarray
     index: int
     timestamp: float
+    grown: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass
@@ -136,7 +138,8 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
 
 def _frames(shown: Iterator[packets.Shown], settings: Frames) -> Iterator[Frame]:
     for frame, number, seconds in shown:
-        yield Frame(_picture(frame, settings), number, seconds)
+        image, grown = _picture(frame, settings)
+        yield Frame(image, number, seconds, grown)
 
 
 # --------------------------------------------------------------------------------- choice
@@ -178,18 +181,23 @@ def _nearest(seconds: Sequence[float], time: float) -> int:
 # ------------------------------------------------------------------------------- pictures
 
 
-def _picture(frame: Any, settings: Frames) -> np.ndarray:
-    """A decoded frame as upright RGB of BT.709, resized where that is wanted."""
+def _picture(frame: Any, settings: Frames) -> tuple[np.ndarray, tuple[float, float]]:
+    """A decoded frame as upright RGB of BT.709, resized where that is wanted, and how much."""
     width, height = frame.width, frame.height
-    factor = by_width(width) if settings.resize == "by_width" else 1.0
+    turns = round((frame.rotation or 0) / 90) % 4
+    upright = height if turns % 2 else width
+    factor = by_width(upright) if settings.resize == "by_width" else 1.0
     size = {"width": round(width * factor), "height": round(height * factor)}
     size = size if factor != 1 else {}
     image = (
         to_sdr(frame, **size) if frame.color_trc in HDR else frame.reformat(format="rgb24", **size)
     )
-    turns = round((frame.rotation or 0) / 90) % 4
     pixels = image.to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    grown = (pixels.shape[1] / width, pixels.shape[0] / height)
+    if not turns:
+        return pixels, grown
+    pixels = np.ascontiguousarray(np.rot90(pixels, turns))
+    return pixels, grown[::-1] if turns % 2 else grown
 
 
 def to_sdr(frame: Any, **size: int) -> Any:

@@ -1,6 +1,7 @@
 """What was found in media -> rows of stored faces, and what gave none."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 import manifest
 from faces.cache import Found
 from faces.clips import FoundClip
-from failures import DAMAGED, NO_FACE, UNREADABLE, Failure
+from failures import DAMAGED, NO_FACE, UNLABELLED, UNREADABLE, Failure
 
 
 def face_rows(
@@ -39,8 +40,25 @@ def face_rows(
             one | columns_of(face, one["path"], number if several else None)
             for number, face in enumerate(result.faces)
         ]
+    rows, both = _of_one_label(rows)
     columns = dict.fromkeys([*manifest.COLUMNS, *(c for c in media if c != "kind")])
-    return pd.DataFrame(rows, columns=list(columns), dtype=object).fillna(""), failures
+    return pd.DataFrame(rows, columns=list(columns), dtype=object).fillna(""), failures + both
+
+
+def _of_one_label(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """The rows without pictures that lie among the reals and, to the bit, among the fakes too."""
+    said: dict[str, dict[int, str]] = {}
+    for row in rows:
+        said.setdefault(row["path"], {}).setdefault(row["label"], row["media"])
+    both = {path for path, labels in said.items() if len(labels) > 1}
+    of_media: dict[str, str] = {}
+    for row in rows:
+        if row["path"] in both:
+            other = said[row["path"]][1 - row["label"]]
+            reason = f"called both real and fake: the same picture as {Path(other).name}"
+            of_media.setdefault(row["media"], reason)
+    failures = [Failure(media, UNLABELLED, reason) for media, reason in of_media.items()]
+    return [row for row in rows if row["path"] not in both], failures
 
 
 def columns_of(face: Mapping[str, Any], media: str, number: int | None) -> dict[str, str]:

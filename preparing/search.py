@@ -25,7 +25,7 @@ from flags import Face, Prepare
 from utils import UserError, cores, no_room, pick_device
 
 TOGETHER = 16
-"""Photos that are one task; a clip is one alone."""
+"""Photos that are one task; a clip is one alone, and a photo of a task that died or hung."""
 
 FEW = 2
 """So few tasks of photos are done in this process."""
@@ -42,7 +42,7 @@ def search(media: pd.DataFrame, config: Prepare, out: Path) -> Results:
     media: rows with `path` and `kind` (photo, video, frames). Raises UserError where the disk is
     full; what was found until then stays.
     """
-    folder = out / "faces"
+    folder = (out / "faces").absolute()  # processes elsewhere have another working directory
     for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)  # of a run that was killed while it wrote
     results: Results = {}
@@ -64,7 +64,19 @@ def search(media: pd.DataFrame, config: Prepare, out: Path) -> Results:
         for found in _searched(tasks, kinds, config, folder):
             results[found.path] = found
             bar.update()
-    return results
+    return results | _stored_twice(results, config, folder)
+
+
+def _stored_twice(results: Results, config: Prepare, folder: Path) -> Results:
+    """Photos of one content that two processes searched at once, by the record that stayed: the
+    next run reads it, and would find other names than this one.
+    """
+    names: dict[str, set[str]] = {}
+    photos = {path: one for path, one in results.items() if isinstance(one, Found) and one.faces}
+    for one in photos.values():
+        names.setdefault(one.content, set()).add(one.faces[0]["file"])
+    twice = (path for path, one in photos.items() if len(names[one.content]) > 1)
+    return {path: _known(path, "photo", config, folder) or photos[path] for path in twice}
 
 
 def _known(path: str, kind: str, config: Prepare, folder: Path) -> Found | FoundClip | None:
@@ -150,14 +162,20 @@ def _on(
         for future in done:
             task, _ = running.pop(future)
             restarted |= future.status == "error"
+            if len(task) > 1 and type(future.exception()).__name__ == "KilledWorker":
+                waiting += [[path] for path in task]  # one of them: which, each alone will tell
+                continue
             yield from _outcome(future, task, kinds)
         for future, (task, begun) in list(running.items()):
-            if time.monotonic() - begun > config.time_limit * len(task):
+            if time.monotonic() - begun > config.time_limit:
                 del running[future]
                 _end(client, future)
-                reason = f"took longer than time_limit, {config.time_limit:g} s"
-                yield from (_failed(path, kinds[path], reason) for path in task)
                 restarted = True
+                if len(task) > 1:
+                    waiting += [[path] for path in task]
+                    continue
+                reason = f"took longer than time_limit, {config.time_limit:g} s"
+                yield _failed(task[0], kinds[task[0]], reason)
         if restarted:  # the others waited for the new process
             running = {future: (task, time.monotonic()) for future, (task, _) in running.items()}
 
@@ -179,7 +197,8 @@ def _end(client: Any, future: Any) -> None:
     held = client.who_has([future]) or {}
     busy = [address for address, keys in client.processing().items() if future.key in keys]
     future.cancel(force=True)
-    client.restart_workers(busy or list(held), timeout=60)
+    # One that is late to come back, on a busy machine, is waited for by the tasks and not by us.
+    client.restart_workers(busy or list(held), timeout=60, raise_for_error=False)
 
 
 def _failed(path: str, kind: str, reason: str) -> Found | FoundClip:

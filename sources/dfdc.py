@@ -9,6 +9,7 @@ arXiv 1910.08854.
     preview: folders of *.mp4, dataset.json  {"method_A/.../c.mp4": {"label": "fake",
                                               "set": "train", "target_id": 1, "swapped_id": 2}}
     labels.csv                               filename,label with 1 = fake
+    the test part's metadata.json            {"a.mp4": {"is_fake": 1, ...}}
 
 A label file speaks for its own folder; any number of parts may lie below the root. A fake goes
 where its original goes. Splits are used where they are more than one: all of the published
@@ -17,7 +18,7 @@ Traps: the full set does not name its actors, and one may sit for several origin
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,12 +33,14 @@ from utils import UserError
 
 LABEL_FILES = ("metadata.json", "dataset.json", "labels.csv")
 LABELS = {"FAKE": FAKE, "REAL": REAL}
+UNKNOWN = -1
+FLAGS = {"1": "FAKE", "0": "REAL"}
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a label file says of one clip; label -1 where it says nothing that is known."""
+    """What a label file says of one clip; label UNKNOWN where it says nothing that is known."""
 
     name: str
     label: int
@@ -59,7 +62,10 @@ def index(root: str, settings: Prepare) -> pd.DataFrame:
     clips: dict[str, Clip] = {}
     for file in tree.labels:
         for path, clip in read_labels(file).items():
-            if clips.setdefault(path, clip).label != clip.label:
+            known = clips.setdefault(path, clip)
+            if known.label == UNKNOWN:  # another file may know it
+                clips[path] = replace(clip, split=clip.split or known.split)
+            elif clip.label not in (UNKNOWN, known.label):
                 raise UserError(f"{path}: is called both real and fake, the last time by {file}")
     splits = _splits(clips.values())
     rows, left_out = _rows.rows_of(tree, lambda file, _: _row(file, clips.get(str(file)), splits))
@@ -92,7 +98,7 @@ def _row(file: Path, clip: Clip | None, splits: dict[str, set[str]]) -> Row:
 def _splits(clips: Any) -> dict[str, set[str]]:
     """Original -> its split, or those of its fakes where no label file names it."""
     own = {clip.name: clip.split for clip in clips}
-    if len(set(own.values())) < 2:
+    if len({split for split in own.values() if split}) < 2:
         return defaultdict(lambda: {""})
     splits: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -121,7 +127,8 @@ def _clip(key: str, said: dict[str, Any], file: Path, table: dict[str, Any]) -> 
     split = str(said.get("split") or said.get("set") or "").lower()
     if split and split not in SPLITS:
         raise UserError(f"{file}: {key}: unknown split {split!r}; known are {', '.join(SPLITS)}")
-    label = LABELS.get(str(said.get("label")).upper(), -1)
+    word = said.get("label", FLAGS.get(str(said.get("is_fake"))))
+    label = LABELS.get(str(word).upper(), UNKNOWN)
     original = _original(key, said, table) if label == FAKE else ""
     return Clip(
         name=_name(key),
@@ -163,6 +170,5 @@ def _read_csv(file: Path) -> dict[str, dict[str, str]]:
         raise UserError(f"{file}: not a CSV that can be read: {error}") from None
     if not {"filename", "label"} <= set(table):
         raise UserError(f"{file}: looked for filename,label; found {', '.join(table)}")
-    words = {"1": "FAKE", "0": "REAL"}
     pairs = zip(table["filename"], table["label"].str.strip(), strict=True)
-    return {name: {"label": words.get(label, label)} for name, label in pairs}
+    return {name: {"label": FLAGS.get(label, label)} for name, label in pairs}

@@ -1,7 +1,7 @@
 r"""Any folder of your own: real/ and fake/ in it, nested as you like, with photos, films or both.
 
     prepare.py folder --root mine
-    prepare.py folder --root mine --folder.pattern '(?P<identity>[a-z]+)_(?P<video>\d+)/'
+    prepare.py folder --root mine --folder.pattern '(?P<video>\w+/(?P<identity>[a-z]+)_\d+)/'
     prepare.py folder --root portraits --folder.label real
 
     mine/real/anna_01/0001.jpg     mine/Fake/faceswap/ben.mp4     mine/train/fake/cleo.png
@@ -13,7 +13,8 @@ A folder called real or fake (in any case) says the label of all below it; a med
 them, or below both, is left out by name. --folder.label labels everything. Traps: without a pattern
 nobody knows who is on the pictures, and one person may stand on two sides of a split. Name the
 people in the paths, and let --folder.pattern find them (searched for in the path below the root,
-with `/`); it may find video, source_identity, source_video and method too.
+with `/`); it may find video, source_identity, source_video and method too. What `video` finds names
+one clip of one label and one person: let it find the folders above as well.
 """
 
 import re
@@ -40,7 +41,23 @@ def index(root: str, settings: Prepare) -> pd.DataFrame:
     rows, left_out = _rows.rows_of(tree, lambda file, _: _row(file, home, wanted))
     if not rows:
         raise nothing(home)
+    refuse_mixed_clips(rows, home)
     return _rows.table(wanted.name, rows, left_out, _notes(rows, wanted), home)
+
+
+def refuse_mixed_clips(rows: Sequence[Row], home: Path) -> None:
+    """Raise UserError where the pattern gives one name to clips of two labels or two persons."""
+    for what in ("label", "identity"):
+        first: dict[str, Row] = {}
+        for row in rows:
+            clip = row.get("video")
+            other = first.setdefault(clip, row) if clip else row
+            if other.get(what) != row.get(what):
+                paths = [Path(one["path"]).relative_to(home).as_posix() for one in (other, row)]
+                raise UserError(
+                    f"folder.pattern: {' and '.join(paths)} are one video {clip!r} by it, and "
+                    f"their {what} differs: let (?P<video>...) find the folders above too"
+                )
 
 
 def nothing(home: Path) -> UserError:

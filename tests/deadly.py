@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 
 def deadly(paths, kind, config, folder):
-    """What preparing.search.work is replaced by; the answer has what a FoundClip is asked for."""
-    name = Path(paths[0]).name
+    """What preparing.search.work is replaced by; the answer has what a Found is asked for."""
+    name = " ".join(Path(path).name for path in paths)
     if "kill" in name:
         os._exit(9)
     if "hang" in name:

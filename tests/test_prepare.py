@@ -189,8 +189,8 @@ def test_one_csv_a_split_for_those_who_want_them(collection, prepared):
 # ------------------------------------------------------------------------------- on Dask
 
 
-def media_of(*names: str) -> pd.DataFrame:
-    rows = [{"path": f"nowhere/{name}.mp4", "kind": "video", "label": 0} for name in names]
+def media_of(*names: str, kind: str = "video") -> pd.DataFrame:
+    rows = [{"path": f"nowhere/{name}.mp4", "kind": kind, "label": 0} for name in names]
     return pd.DataFrame(rows)
 
 
@@ -210,6 +210,14 @@ def test_a_clip_that_kills_or_hangs_costs_itself_alone(on_dask, tmp_path):
     assert set(failures) == {"kill", "hang"}
     assert "killed the process" in failures["kill"]
     assert "longer than time_limit, 20 s" in failures["hang"]
+
+
+def test_a_photo_that_kills_or_hangs_costs_itself_alone_though_many_are_one_task(on_dask, tmp_path):
+    names_ = [f"a{number}" for number in range(40)] + ["kill", "b", "hang"]
+    config = Prepare(workers=2, time_limit=10.0)
+    found = search(media_of(*names_, kind="photo"), config, tmp_path)
+    failures = {Path(path).stem: one.failure for path, one in found.items() if one.failure}
+    assert len(found) == len(names_) and set(failures) == {"kill", "hang"}
 
 
 def test_a_full_disk_ends_the_run(on_dask, tmp_path):

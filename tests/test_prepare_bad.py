@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -119,6 +120,36 @@ def test_odd_names_come_through_to_the_letter(tmp_path):
     (root / "real" / "new\r\nline,.png").write_bytes(b"")
     assert run(root) == 0
     assert left_out(root)["new\r\nline,.png"][0] == "unreadable"
+
+
+def test_one_picture_among_reals_and_fakes_is_left_out_of_both(root, capsys):
+    shutil.copy(root / "real" / "03.png", root / "fake" / "copy.png")
+    assert run(root) == 0
+    assert len(rows_of(root)) == 23
+    found = left_out(root)
+    assert set(found) == {"03.png", "copy.png"}
+    assert found["copy.png"] == (
+        "unlabelled",
+        "called both real and fake: the same picture as 03.png",
+    )
+
+
+def test_no_fake_of_anybody_ends_the_run_and_says_why(root):
+    """A cascade finds no landmarks, and a blend needs them."""
+    assert run(root) == 0
+    before = (root.parent / "out" / "manifest.csv").read_bytes()
+    shutil.rmtree(root / "fake")
+    with pytest.raises(UserError, match="not one fake could be made"):
+        run(root, "--fakes.type=blend", "--split.shares=0,0,1")
+    assert {kind for kind, _ in left_out(root).values()} == {"no_fake"}
+    assert (root.parent / "out" / "manifest.csv").read_bytes() == before
+
+
+def test_a_split_that_loses_all_its_faces_is_said(root, capsys):
+    shutil.rmtree(root / "fake")
+    assert run(root, "--fakes.type=blend", "--split.shares=.5,.25,.25") == 0
+    out = capsys.readouterr().out
+    assert "test has no row left" in out and "val has no row left" in out
 
 
 def test_an_empty_folder_is_said(tmp_path):

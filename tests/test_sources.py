@@ -559,6 +559,24 @@ def test_dfdc_without_label_files_is_refused(root):
     assert "looked for metadata.json" in message and "found a.mp4" in message
 
 
+def test_dfdcs_labelled_test_beside_its_training_parts_is_no_split(root):
+    dfdc(root)
+    write(root, "test/x.mp4", "test/y.mp4")
+    (root / "test/labels.csv").write_text("filename,label\nx.mp4,1\ny.mp4,0\n")
+    # "train" of some and nothing of others: an official split would train on the test.
+    assert set(index("dfdc", root)["split"]) == {""}
+
+
+def test_dfdcs_test_part_says_is_fake_and_what_one_file_leaves_open_another_knows(root):
+    write(root, "x.mp4", "y.mp4", "z.mp4")
+    said = {"x.mp4": {"is_fake": 1}, "y.mp4": {"is_fake": 0}, "z.mp4": {"original": None}}
+    (root / "metadata.json").write_text(json.dumps(said))
+    (root / "labels.csv").write_text("filename,label\nx.mp4,1\nz.mp4,0\n")
+    rows = rows_of(index("dfdc", root), root)
+    found = {path: row["label"] for path, row in rows.items()}
+    assert found == {"x.mp4": FAKE, "y.mp4": REAL, "z.mp4": REAL}
+
+
 def test_dfdcs_splits_are_the_originals(root):
     said = {
         "real.mp4": ("REAL", "test", None),
@@ -706,15 +724,26 @@ def test_a_folder_of_ones_own_is_labelled_by_its_folders(root):
 
 
 def test_a_pattern_finds_people_and_clips(root):
-    pattern = r"(?P<identity>[a-z]+)_(?P<video>\d+)[/.]"
+    pattern = r"(?P<video>\w+/(?P<identity>[a-z]+)_\d+)[/.]"
     media = index("folder", folder(root), folder__pattern=pattern, folder__name="mine")
     rows = rows_of(media, root)
     assert rows["Real/anna_1/0001.jpg"]["identity"] == "anna"
-    assert rows["Real/anna_1/0001.jpg"]["video"] == "1"
+    assert rows["Real/anna_1/0001.jpg"]["video"] == "Real/anna_1"
     assert rows["FAKE/cleo_7.avi"]["identity"] == "cleo"
     assert set(media["source"]) == {"mine"} and media.attrs["notes"] == []
     half = index("folder", root, folder__pattern=r"/(?P<identity>anna)_")
     assert "finds nobody in 2 of 5 paths" in half.attrs["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("paths", "what"),
+    [(("real/anna_1/1.jpg", "fake/anna_1/1.jpg"), "label"),
+     (("real/anna_1/1.jpg", "real/ben_1/1.jpg"), "identity")],
+)  # fmt: skip
+def test_a_pattern_that_makes_one_clip_of_two_is_refused(root, paths, what):
+    write(root, *paths)
+    pattern = r"(?P<identity>[a-z]+)_(?P<video>\d+)/"
+    assert f"their {what} differs" in refused("folder", root, folder__pattern=pattern)
 
 
 def test_a_flat_folder_has_the_label_that_is_set(root):

@@ -107,6 +107,25 @@ def test_shares_are_met_within_one_person(sizes, seed):
         assert said == (off / len(people) > splits.FAR_OFF) or np.isclose(off / len(people), 0.05)
 
 
+@pytest.mark.parametrize("rule", ["ratio", "unsafe_within_person"])
+def test_a_clip_s_split_does_not_hang_on_where_its_faces_lie(rule):
+    """Their files are named by the clip's folder and its time of change."""
+    count = range(60)
+    named = {"video": [f"v{i // 3}" for i in count], "frame": [str(i % 3) for i in count]}
+    rows = table(identity=[f"p{i // 12}" for i in count], track=["0"] * 60, **named)
+    moved = rows.assign(path=[f"/elsewhere/{(i * 7) % 60:04d}.png" for i in range(60)])
+    one, other = (splits.assign(r, rule, SHARES, 42)[0].tolist() for r in (rows, moved))
+    assert one == other and len(set(one)) > 1
+
+
+@pytest.mark.parametrize("rule", ["official", "last_persons"])
+def test_no_validation_is_said_where_the_others_hang_together(rule):
+    rows = table(identity=["a"] * 20 + ["z"] * 4, split=[""] * 20 + ["test"] * 4)
+    split, notes = splits.assign(rows, rule, SHARES, 42)
+    assert set(split) == {"train", "test"}
+    assert any("0% of the others are val" in note or "no row is val" in note for note in notes)
+
+
 def test_the_last_persons_by_name_are_test():
     people = [f"id{i}" for i in range(1, 13) for _ in range(10)]
     rows = table(identity=people)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faces import packets
+from faces import clips, packets, video
+from faces.detector import Detection
 from faces.video import UnreadableVideo, by_width, open_clip, wanted_places
-from flags import Frames
+from flags import Face, Frames
 
 
 def write_film(
@@ -208,13 +209,18 @@ def test_a_large_film_is_sought_and_gives_nearly_the_same(tmp_path, monkeypatch,
         assert np.array_equal(frame.image, whole[frame.index])
 
 
-def test_a_portrait_clip_of_a_phone_comes_upright(tmp_path):
-    path = write_film(tmp_path / "phone.mp4", count=3)
+def turned(path: Path) -> Path:
+    """The film as a phone held upright writes it: lying, with the order to turn it."""
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40  # the matrix of the track's header: turn by 90
     fixed = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
     content[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in fixed)
     path.write_bytes(content)
+    return path
+
+
+def test_a_portrait_clip_of_a_phone_comes_upright(tmp_path):
+    path = turned(write_film(tmp_path / "phone.mp4", count=3))
     frame = next(iter(open_clip(path, Frames())))
     assert frame.image.shape == (96, 64, 3)
     lying = all_frames(path)[0]
@@ -225,7 +231,29 @@ def test_widths_change_as_the_rule_says(tmp_path):
     assert [by_width(w) for w in (200, 300, 1000, 1280, 1920, 3840)] == [2, 1, 1, 0.5, 0.33, 0.33]
     path = write_film(tmp_path / "a.mp4", count=2)
     frame = next(iter(open_clip(path, Frames(resize="by_width"))))
-    assert frame.image.shape == (128, 192, 3)
+    assert frame.image.shape == (128, 192, 3) and frame.grown == (2, 2)
+
+
+def test_the_width_of_that_rule_is_the_upright_one(tmp_path, monkeypatch):
+    path = turned(write_film(tmp_path / "phone.mp4", count=3))
+    monkeypatch.setattr(video, "by_width", lambda width: {64: 0.25, 96: 1.0}[width])
+    frame = next(iter(open_clip(path, Frames(resize="by_width"))))
+    assert frame.image.shape == (24, 16, 3) and frame.grown == (0.25, 0.25)
+
+
+def test_boxes_are_in_pixels_of_the_film_however_its_frames_were_resized(tmp_path, monkeypatch):
+    def quarters(clip, *_):  # the left upper one of whatever is shown
+        for frame in clip:
+            width, height = frame.image.shape[1::-1]
+            yield frame, [Detection(np.array([0, 0, width / 2, height / 2]), None, 1.0)]
+
+    monkeypatch.setattr(clips, "faces_of", quarters)
+    path = str(write_film(tmp_path / "a.mp4", count=2))
+    for resize in ("none", "by_width"):
+        settings = Frames(resize=resize)
+        found = clips.search_clip(path, None, Face(select="all"), settings, tmp_path / resize)
+        assert found.faces[0]["media_box"] == [0, 0, 48, 32]
+        assert found.faces[0]["media_size"] == [96, 64]
 
 
 def test_an_animated_picture_is_a_clip(tmp_path):
