@@ -340,13 +340,17 @@ def rows_per_batch(
     """
     if not isinstance(samples, FaceDataset) or not samples.pairs or len(samples) == 0:
         return batch_size
-    real = samples.labels == REAL
-    share = real.mean()
-    if cells is not None:
-        own = cells[: len(real)]
-        of_cells = [real[own == cell].mean() for cell in np.unique(own)]
-        share = float(np.dot(shares(own, power), of_cells))
-    return max(1, round(batch_size / (1 + share)))
+    own = None if cells is None else cells[: len(samples.labels)]
+    return max(1, round(batch_size / (1 + share_of_reals(samples.labels, own, power))))
+
+
+def share_of_reals(labels: np.ndarray, cells: np.ndarray | None, power: float) -> float:
+    """The share of reals [0..1] among the rows that are drawn: of each cell by its size's power."""
+    real = labels == REAL
+    if cells is None:
+        return float(real.mean())
+    of_cells = [real[cells == cell].mean() for cell in np.unique(cells)]
+    return float(np.dot(shares(cells, power), of_cells))
 
 
 def balance_cells(rows: pd.DataFrame, balance: str, repeat: int) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Numbers -> 95 % intervals: whole groups drawn with replacement, and where that is blind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,7 +37,11 @@ def bootstrap(
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Numbers in each of the draws, [resamples]; `measure` takes weights [some, n]."""
-    parts = [measure(weights) for weights in draws(groups, resamples, seed)]
+    return joined([measure(weights) for weights in draws(groups, resamples, seed)])
+
+
+def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What was measured some draws at a time, of all draws, [resamples]."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -19,15 +19,16 @@ from pathlib import Path
 import pandas as pd
 
 import checkpoint
+import dataset
 import manifest
 import processes as several
 import test as testing_command
 import train as training_command
 import utils
-from flags import Config, Fakes, LeaveOneOut
+from flags import Config, LeaveOneOut
 from manifest import REAL
 from processes import Processes
-from report import card, left_out, result
+from report import card, left_out, result, subgroups
 from report.cross import folder_names
 from report.result import Result
 from settings import parse
@@ -64,6 +65,7 @@ def leave_one_out(
         raise UserError("data.train is empty: name the CSV whose sources are left out in turn")
     rows = manifest.read(data.train, data.fake_label).rows
     valid = manifest.read(data.valid, data.fake_label).rows if data.valid else rows.iloc[:0]
+    subgroups.refuse_unknown(config.subgroups, [rows])  # not after hours of training
     wanted = names(rows, config.by, config.only)
     folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
     alike = rows.get("near_duplicate_group")
@@ -116,7 +118,7 @@ def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result |
         if own.cam or own.robustness or not is_tested(run, own.subgroups):
             testing_command.test(own, processes)
     state = checkpoint.load(run / "checkpoints" / "best.pth")
-    return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap)
+    return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap, home=run)
 
 
 def write_rows(held: HeldOut, run: Path) -> None:
@@ -144,8 +146,9 @@ def config_of(config: LeaveOneOut, rows: pd.DataFrame, held: HeldOut, run: Path)
     """The configuration of one run, as train.py and test.py read it. rows: all of data.train."""
     values = config.model_dump(include=set(Config.model_fields) - {"card"})
     values["prefix"] = str(run)
-    if config.same_steps and (left := samples(held.train, config.fakes)):
-        values["num_epochs"] = max(1, round(config.num_epochs * samples(rows, config.fakes) / left))
+    values["subgroups"] = subgroups.filled_by(config.subgroups, held.test)
+    if config.same_steps and (left := samples(held.train, config)):
+        values["num_epochs"] = max(1, round(config.num_epochs * samples(rows, config) / left))
     values["data"] |= {
         "train": str(run / "train.csv"),
         "valid": str(run / "valid.csv") if len(held.valid) else "",
@@ -154,12 +157,18 @@ def config_of(config: LeaveOneOut, rows: pd.DataFrame, held: HeldOut, run: Path)
     return Config.model_validate(values)
 
 
-def samples(rows: pd.DataFrame, fakes: Fakes) -> int:
-    """How many faces an epoch of these rows has: of a pair both, and no forged row with `alone`."""
-    trains = ~rows["split"].isin(["val", "test"])
-    reals = int((trains & (rows["label"] == REAL)).sum())
-    forged = 0 if fakes.alone else int((trains & (rows["label"] != REAL)).sum())
-    return reals * (2 if fakes.paired else 1) + forged
+def samples(rows: pd.DataFrame, config: Config) -> float:
+    """How many faces an epoch of these rows has: of a pair both, reals as often as `data.balance`
+    draws them, and no forged row with `fakes.alone`.
+    """
+    trains = rows[~rows["split"].isin(["val", "test"])]
+    if config.fakes.alone:
+        trains = trains[trains["label"] == REAL]
+    if len(trains) == 0 or not config.fakes.paired:
+        return len(trains)
+    cells = dataset.balance_cells(trains, config.data.balance, repeat=1)
+    reals = dataset.share_of_reals(trains["label"].to_numpy(), cells, config.data.balance_power)
+    return len(trains) * (1 + reals)
 
 
 def steps_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:

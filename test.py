@@ -221,8 +221,9 @@ class Tester:
         scored = self.score(collection)
         scores.write_scores(out / "scores.csv", scored.rows, scored.values, collection.home)
         outcome = result.evaluated(
-            out / "scores.csv", self.state, scored.failures, config.bootstrap, config.subgroups
-        )
+            out / "scores.csv", self.state, scored.failures, config.bootstrap, config.subgroups,
+            collection.home,
+        )  # fmt: skip
         result.write_videos(out / "video_scores.csv", outcome)
         write_failures(out / "left_out.csv", outcome.without_score, collection.home)
         say(result.blocks(outcome))

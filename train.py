@@ -320,9 +320,9 @@ class Trainer:
         numbered = self.save(f"{progress.epoch:04d}.pth", fitted)
         if not self.processes.first:
             return
-        table = pd.DataFrame(progress.history).to_csv(index=False, lineterminator="\n")
-        utils.write_atomic(self.run / "metrics.csv", table)
-        plots.save_learning_curves(progress.history, self.run / "learning_curves.png")
+        utils.write_atomic(self.run / "metrics.csv", utils.csv_text(pd.DataFrame(progress.history)))
+        curves = self.run / "learning_curves.png"
+        plots.save_learning_curves(progress.history, progress.best_epoch, curves)
         if improved:
             checkpoint.same_file(numbered, numbered.with_name("best.pth"))
         checkpoint.same_file(numbered, numbered.with_name("last.pth"))  # what it names is whole

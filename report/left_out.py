@@ -87,11 +87,10 @@ def _table(
             cells += [tables.of(limit, key) if limit else _none() for key in keys]
         rows.append((name, level.summary.real, level.summary.fake, *cells))
     if rows:
-        apart = by == "source"
         every, verdicts = [*levels.values()], [*judged.values()]
-        both = means(every, FREE, known=True, apart=apart)
-        both += means(every, STORED, stored=True, known=True, apart=apart)
-        both += means(verdicts, [*SIGNS], stored=True, known=True, apart=apart)
+        both = means(every, FREE, known=True)
+        both += means(every, STORED, stored=True, known=True)
+        both += means(verdicts, [*SIGNS], stored=True, known=True)
         rows.append(("mean of all", "", "", *both))
     columns = {"left_out": f"Left out ({by})", "real": "Real", "fake": "Fake"}
     columns |= {key: NAMES[key][0] for key in FREE}

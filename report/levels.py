@@ -1,7 +1,9 @@
 """Faces and videos as what is judged: their numbers, and what the console says of them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,8 @@ class Level:
     """Of verdicts; None where the checkpoint holds none."""
     resamples: int = 0
     """Draws of the bootstrap; 0: no intervals."""
+    home: Path = Path()
+    """The folder that the frame's paths are relative to."""
 
     @property
     def at_stored(self) -> dict[str, float]:
@@ -105,22 +109,16 @@ def means(
     keys: Sequence[str],
     stored: bool = False,
     known: bool = False,
-    apart: bool = True,
 ) -> list[tables.Value]:
-    """Unweighted means of metrics over sets, each set counted once, with 95 % intervals: persons
-    are drawn within each set, which are themselves given. No interval where one's draws are all
-    equal.
+    """Unweighted means of metrics over sets, each set counted once, with 95 % intervals of these
+    sets, by draws of persons. No interval where one's draws are all equal.
 
     stored: at the stored thresholds. known: of the sets that have the number; else the mean is
-    undefined where one of them has not. apart: no two sets share rows, as methods share the reals
-    of their collection; else there are no intervals.
+    undefined where one of them has not.
     """
     summaries = [level.stored if stored else level.summary for level in levels]
     having = [(s, level) for s, level in zip(summaries, levels, strict=True) if s is not None]
-    drawn = [
-        _drawn(level, s.threshold, seed) if apart else None
-        for seed, (s, level) in enumerate(having)
-    ]
+    drawn = _drawn([level for _, level in having], [s.threshold for s, _ in having])
     found = []
     for key in keys:
         values = np.array([s.values[key] for s, _ in having])
@@ -136,12 +134,56 @@ def means(
     return found
 
 
-def _drawn(level: Level, threshold: float, seed: int) -> dict[str, np.ndarray] | None:
-    groups, _ = metrics.grouping(level.frame)
-    if level.resamples == 0 or len(np.unique(groups)) < 2:
-        return None
-    measure = metrics.measured(level.labels, level.scores, threshold)
-    return intervals.bootstrap(measure, groups, level.resamples, seed)
+def _drawn(
+    levels: Sequence[Level], thresholds: Sequence[float]
+) -> list[dict[str, np.ndarray] | None]:
+    """The numbers of each set in each draw; None where there is nothing to draw.
+
+    Persons are drawn within each set. Where sets share some, as methods share the reals of their
+    collection, they are drawn from all sets together: the same draw for each, since their numbers
+    then rise and fall together, and the mean is less certain than of sets that share nobody.
+    """
+    if not levels:
+        return []
+    frames = [_of_home(level) for level in levels]
+    groups, _ = metrics.grouping(pd.concat(frames, ignore_index=True).fillna(""))
+    ends = np.cumsum([len(frame) for frame in frames])
+    of_set = np.split(groups, ends[:-1])
+    alone = [
+        level.resamples == 0 or len(np.unique(own)) < 2
+        for level, own in zip(levels, of_set, strict=True)
+    ]
+    measures = [
+        metrics.measured(level.labels, level.scores, threshold)
+        for level, threshold in zip(levels, thresholds, strict=True)
+    ]
+    if sum(len(np.unique(own)) for own in of_set) == len(np.unique(groups)):
+        return [
+            None if none else intervals.bootstrap(measure, own, level.resamples, seed)
+            for seed, (level, own, measure, none) in enumerate(
+                zip(levels, of_set, measures, alone, strict=True)
+            )
+        ]
+    drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in levels]
+    for weights in intervals.draws(groups, min(level.resamples for level in levels)):
+        for found, measure, own in zip(
+            drawn, measures, np.split(weights, ends[:-1], axis=1), strict=True
+        ):
+            found.append(measure(own))
+    return [
+        None if none or not parts else intervals.joined(parts)
+        for parts, none in zip(drawn, alone, strict=True)
+    ]
+
+
+def _of_home(level: Level) -> pd.DataFrame:
+    """The frame with whole paths, by which a picture is the same in two manifests."""
+    paths = [column for column in ("path", "source_path") if column in level.frame]
+    whole = {
+        column: [os.path.normpath(level.home / p) if p else "" for p in level.frame[column]]
+        for column in paths
+    }
+    return level.frame.assign(**whole)
 
 
 def of_videos(

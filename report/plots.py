@@ -211,35 +211,37 @@ def confusion(tn: int, fp: int, fn: int, tp: int) -> Plot:
 
 
 @matplotlib.rc_context(STYLE)
-def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Plot:
+def learning_curves(rows: Sequence[Mapping[str, Any]], best_epoch: int) -> Plot:
     """Loss and accuracy over the epochs as SVG text; the best epoch is marked.
 
     rows: one an epoch, with epoch, train_loss, valid_loss, train_accuracy, valid_accuracy
     (shares, 0..1) and lr; a value that is missing, None, empty or NaN leaves a gap.
-    The best epoch is the one with the lowest validation loss, as for train.py.
+    best_epoch: that of best.pth, by `saving.best`.
     """
-    figure, words = _learning_figure(rows)
+    figure, words = _learning_figure(rows, best_epoch)
     return svg(figure, f"Learning curves. {words}")
 
 
 @matplotlib.rc_context(STYLE)
-def save_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path | str) -> None:
+def save_learning_curves(
+    rows: Sequence[Mapping[str, Any]], best_epoch: int, path: Path | str
+) -> None:
     """Write learning_curves() to `path` as PNG, 1360 x 560 px."""
-    utils.write_atomic(path, png(_learning_figure(rows)[0]))
+    utils.write_atomic(path, png(_learning_figure(rows, best_epoch)[0]))
 
 
 # --------------------------------------------------------------------------- small pieces
 
 
-def _learning_figure(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, str]:
+def _learning_figure(rows: Sequence[Mapping[str, Any]], best_epoch: int) -> tuple[Figure, str]:
     """The figure of learning_curves() and what it says, in words."""
     if not rows:
         words = "No epoch has been finished yet."
         return figure_of_words("Learning curves", words, WIDE[0]), words
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in COLUMNS}
-    epochs, losses = columns["epoch"], columns["valid_loss"]
+    epochs = columns["epoch"]
     size = 3 if len(rows) <= 40 else 0
-    best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else None
+    best = next(iter(np.flatnonzero(epochs == best_epoch).tolist()), None)
     words = _learning_words(columns, best)
 
     figure = Figure(figsize=WIDE, layout="constrained")
@@ -262,7 +264,7 @@ def _learning_figure(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, str]:
 def _learning_words(columns: Mapping[str, NDArray[Any]], best: int | None) -> str:
     epochs, rates = columns["epoch"], columns["lr"][np.isfinite(columns["lr"])]
     words = "No validation loss was measured."
-    if best is not None:
+    if best is not None and math.isfinite(columns["valid_loss"][best]):
         words = f"Best epoch {epochs[best]:g} of {epochs[-1]:g}: "
         words += f"validation loss {columns['valid_loss'][best]:.4f}"
         if math.isfinite(accuracy := columns["valid_accuracy"][best]):

@@ -1,7 +1,7 @@
 """The outcome of a test: its numbers, the console's blocks, metrics.json and the report page."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,18 @@ def evaluated(
     failures: list[Failure],
     resamples: int,
     by: list[str] | tuple[str, ...] = (),
+    home: Path = Path(),
 ) -> Result:
     """Numbers of a scores.csv: what is reported is what was written.
 
-    state: the checkpoint, whose rule and thresholds count. by: columns for subgroups.
+    state: the checkpoint, whose rule and thresholds count. by: columns for subgroups. home: the
+    folder that its paths are relative to.
     """
     frame = metrics.read_scores(scores_file)
     limits, of_video = (_thresholds(state, key) for key in ("thresholds", "video_thresholds"))
     verdicts = judging.limits_of(state, film=True)
     return Result(
-        judged(frame, limits, resamples, "faces"),
+        replace(judged(frame, limits, resamples, "faces"), home=home),
         of_videos(frame, state["rule"], of_video, resamples, verdicts, by),
         tuple(subgroups.broken_down(frame, by, resamples)),
         tuple(failures),
@@ -170,7 +172,7 @@ def write_report(
             subgroups=result.parts,
             robustness=robust.plot if robust else "",
             robustness_table=robust.table if robust else None,
-            learning_curves=plots.learning_curves(_history(tested)),
+            learning_curves=plots.learning_curves(_history(tested), tested.state["best"]["epoch"]),
             mistakes=mistakes,
             heatmaps=drawn,
             failures=[page.Failure(f.path, f.reason) for f in result.failures],

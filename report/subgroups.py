@@ -48,6 +48,11 @@ def refuse_unknown(wanted: Sequence[str], sets: Sequence[pd.DataFrame]) -> None:
             )
 
 
+def filled_by(wanted: Sequence[str], rows: pd.DataFrame) -> list[str]:
+    """Those of the columns by which these rows can be broken down."""
+    return [column for column in wanted if column in [*_filled(rows), SIDE]]
+
+
 def broken_down(
     frame: pd.DataFrame, wanted: Sequence[str], resamples: int, unit: str = "faces"
 ) -> list[Table]:

@@ -54,7 +54,8 @@ def held_out(rows: pd.DataFrame, valid: pd.DataFrame, by: str, name: str) -> Hel
 
     Raises UserError where nothing would be left to train on or to test.
     """
-    whole = pd.concat([rows, valid], ignore_index=True)
+    # A column that one of the two has not would be NaN, which is a name to whoever asks for names.
+    whole = pd.concat([rows, valid], ignore_index=True).fillna("")
     of_valid = np.arange(len(whole)) >= len(rows)
     held = (whole[by] == name).to_numpy() & ((by == "source") | (whole["label"] == FAKE).to_numpy())
     group = splits.groups(whole)

@@ -1,6 +1,8 @@
 """Several collections: a folder each, a table across them, a mean that counts each once."""
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ def result(n: int, labels=(0, 1), video: bool = False, seed: int = 0) -> Result:
     scores = np.clip(np.random.default_rng(seed).normal(0.3 + 0.4 * truth, 0.2), 0, 1)
     frame = pd.DataFrame({"path": [f"{i}.png" for i in range(n)], "label": truth, "score": scores})
     frame["video"] = [f"v{i // 2}" for i in range(n)] if video else ""
-    faces = levels.judged(frame, NO_THRESHOLDS, 20, "faces")
+    faces = replace(levels.judged(frame, NO_THRESHOLDS, 20, "faces"), home=Path(f"/set{seed}"))
     return Result(faces, levels.of_videos(frame, "mean", NO_THRESHOLDS, 20), (), ())
 
 
@@ -82,8 +84,7 @@ def test_a_collection_of_one_class_leaves_the_mean_undefined(tmp_path):
 
 
 def test_the_mean_of_two_sets_is_surer_than_either():
-    one, other = (result(60, seed=seed).faces for seed in (2, 3))
-    one, other = (levels.judged(r.frame, NO_THRESHOLDS, 1000, "faces") for r in (one, other))
+    one, other = (again(result(60, seed=seed).faces, 1000) for seed in (2, 3))
     (alone,), (both,) = levels.means([one], ["auc"]), levels.means([one, other], ["auc"])
     low, high = one.summary.intervals["auc"]
     assert (alone.low, alone.high) == pytest.approx((low, high))
@@ -92,12 +93,26 @@ def test_the_mean_of_two_sets_is_surer_than_either():
     assert both.high - both.low == pytest.approx(expected, rel=0.15)
 
 
-def test_a_mean_whose_sets_share_rows_or_never_vary_has_no_interval():
-    shared = result(60, seed=4).faces
-    one = levels.judged(shared.frame, NO_THRESHOLDS, 200, "faces")
-    (both,) = levels.means([one, one], ["auc"], apart=False)
-    assert np.isnan(both.low) and both.value == one.summary.values["auc"]
-    assert np.isfinite(levels.means([one, one], ["auc"])[0].low)
-    sure = one.frame.assign(score=0.9 * one.frame["label"])  # no false alarm in any draw
-    found = levels.means([one, levels.judged(sure, NO_THRESHOLDS, 200, "faces")], ["auc"])
-    assert np.isnan(found[0].low) and np.isfinite(found[0].value)
+def again(level: levels.Level, resamples: int, **columns) -> levels.Level:
+    frame = level.frame.assign(**columns)
+    return replace(levels.judged(frame, NO_THRESHOLDS, resamples, "faces"), home=level.home)
+
+
+def test_the_mean_of_sets_that_share_persons_is_no_surer_than_one():
+    """The reals of four methods of one collection are the same pictures."""
+    one = again(result(60, seed=4).faces, 1000)
+    (alone,), (both,) = levels.means([one], ["auc"]), levels.means([one, one], ["auc"])
+    assert both.value == pytest.approx(one.summary.values["auc"])
+    assert (both.low, both.high) == pytest.approx((alone.low, alone.high), abs=1e-9)
+    # The same names of another folder are other pictures.
+    elsewhere = replace(one, home=Path("/elsewhere"))
+    (apart,) = levels.means([one, elsewhere], ["auc"])
+    assert apart.high - apart.low < 0.85 * (both.high - both.low)
+
+
+def test_a_mean_over_a_set_that_never_varies_has_no_interval():
+    one = again(result(60, seed=4).faces, 200)
+    sure = again(one, 200, score=0.9 * one.frame["label"])  # no false alarm in any draw
+    for other in (sure, replace(sure, home=Path("/elsewhere"))):
+        found = levels.means([one, other], ["auc"])
+        assert np.isnan(found[0].low) and np.isfinite(found[0].value)

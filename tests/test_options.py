@@ -13,6 +13,8 @@ import checkpoint
 import train
 from flags import Config
 from training import step
+from training.optimizer import Schedule
+from training.resume import badness
 from utils import UserError
 
 TINY = [
@@ -121,6 +123,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(tmp_path
     assert load(tmp_path / "run", "best.pth")["epoch"] == load(tmp_path / "run")["epoch"] == 1
     for value in load(tmp_path / "run", "best.pth")["weights"].values():
         assert torch.isfinite(value.float()).all()
+
+
+@pytest.mark.parametrize("watched", ["valid_loss", "valid_auc"])
+def test_a_plateau_is_one_of_a_loss_and_of_what_should_rise(watched):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    settings = Config(
+        saving={"best": watched}, scheduler={"type": "plateau", "patience": 2},
+        optimizer={"lr": 0.1},
+    )  # fmt: skip
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    schedule = Schedule(optimizer, settings, steps=1)
+    for value in [0.9] * 4 + [0.89995] * 3:
+        schedule.after_epoch(badness(watched, value))
+    assert optimizer.param_groups[0]["lr"] < 0.1
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "linear", "plateau", "none"])

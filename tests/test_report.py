@@ -54,7 +54,7 @@ def svgs():
         "precision_recall": plots.precision_recall(LABELS, SCORES),
         "histogram": plots.histogram(LABELS, SCORES),
         "reliability": plots.reliability(LABELS, SCORES),
-        "learning_curves": plots.learning_curves(ROWS),
+        "learning_curves": plots.learning_curves(ROWS, 1),
     }
 
 
@@ -139,7 +139,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, svgs):
     assert plots.roc(LABELS, SCORES) == svgs["roc"]
     assert plots.histogram(LABELS, SCORES) == svgs["histogram"]
     for name in ("a.png", "b.png"):
-        plots.save_learning_curves(ROWS, tmp_path / name)
+        plots.save_learning_curves(ROWS, 1, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -151,7 +151,7 @@ def test_a_plot_is_a_picture_too():
 
 
 def test_learning_curves_are_saved_as_a_picture_with_something_on_it(tmp_path):
-    plots.save_learning_curves(ROWS, tmp_path / "curves.png")
+    plots.save_learning_curves(ROWS, 1, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as drawn:
         assert drawn.format == "PNG"
         assert drawn.size == (1360, 560)
@@ -175,7 +175,12 @@ def test_learning_curves_are_saved_as_a_picture_with_something_on_it(tmp_path):
     ],
 )
 def test_learning_curves_bear_short_and_holed_logs(rows, said):
-    assert said in words(plots.learning_curves(rows))
+    assert said in words(plots.learning_curves(rows, len(rows)))
+
+
+def test_the_best_epoch_is_the_one_that_was_kept_and_not_that_of_the_lowest_loss():
+    rows = [{"epoch": 1, "valid_loss": 0.30}, {"epoch": 2, "valid_loss": 0.45}]
+    assert "Best epoch 2 of 2: validation loss 0.4500" in words(plots.learning_curves(rows, 2))
 
 
 # ----------------------------------------------------------------------------------- page

@@ -20,7 +20,10 @@ class LeftOut:
 
     def __init__(self, rows: Rows, config: Config, processes: Processes) -> None:
         self.file, self.home = Path(config.prefix) / "left_out.csv", rows.home
-        self.total, self.max_bad = len(rows.train) + len(rows.valid), config.data.max_bad
+        # As where the faces were found: of all pictures, those that were left out among them.
+        self.total = sum(part["path"].nunique() for part in (rows.train, rows.valid))
+        self.total += len(rows.left_out)
+        self.max_bad = config.data.max_bad
         self.processes = processes
         self.failures = dict.fromkeys(rows.left_out)
         self.met: dict[Failure, None] = {}  # while training

@@ -68,6 +68,7 @@ def _make_scheduler(optimizer: torch.optim.Optimizer, config: Config, steps: int
             optimizer,
             factor=settings.gamma,
             patience=settings.patience,
+            threshold_mode="abs",  # AUC comes as -AUC, of which a part less would be more
             min_lr=settings.min_lr,
         )
     if settings.type == "none":

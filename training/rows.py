@@ -75,7 +75,7 @@ def read_rows(config: Config) -> Rows:
         return replace(
             both,
             valid_name=data.valid,
-            left_out=both.left_out + other.left_out(),
+            left_out=both.left_out + _missing(other, ("val",)),
             notes=both.notes + other.warnings,
         )
     raise UserError(
@@ -88,8 +88,9 @@ def _from(whole: Manifest, train: pd.DataFrame, valid: pd.DataFrame, notes: tupl
     return Rows(train, valid, whole.file, whole.home, _missing(whole), (*whole.warnings, *notes))
 
 
-def _missing(whole: Manifest) -> tuple[Failure, ...]:
-    return whole.left_out("train", "val") if whole.has_splits else whole.left_out()
+def _missing(whole: Manifest, used: tuple[str, ...] = ("train", "val")) -> tuple[Failure, ...]:
+    """Files that are not there, of the splits that this training uses."""
+    return whole.left_out(*used) if whole.has_splits else whole.left_out()
 
 
 def _unused(config: Config) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Batches -> gradients -> one step of the optimiser, with all that the settings ask for."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from timm.utils import ModelEmaV3
@@ -145,18 +146,16 @@ class Step:
     def _backward(
         self, images: torch.Tensor, labels: torch.Tensor, total: int, sync: bool
     ) -> torch.Tensor:
-        with autocast(self.device, self.precision):
-            logits = self.model(images)
-        smoothing = self.config.loss.label_smoothing
-        loss = training_loss(logits.float(), labels, smoothing, self.weights)
-        # DDP takes the mean over processes; this makes it the mean over all samples.
-        share = len(labels) * self.processes.world / total
-        scaled = self.scaler.scale(loss * share if share != 1 else loss)
-        if sync or self.processes.world == 1:
-            scaled.backward()
-        else:
-            with self.model.no_sync():  # type: ignore[operator]
-                scaled.backward()
+        alone = not sync and self.processes.world > 1
+        # Of DDP the forward pass decides whether the backward one will wait for the others.
+        with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+            with autocast(self.device, self.precision):
+                logits = self.model(images)
+            smoothing = self.config.loss.label_smoothing
+            loss = training_loss(logits.float(), labels, smoothing, self.weights)
+            # DDP takes the mean over processes; this makes it the mean over all samples.
+            share = len(labels) * self.processes.world / total
+            self.scaler.scale(loss * share if share != 1 else loss).backward()
         return batch_sums(loss, logits, labels)
 
     def _update(self) -> None:
