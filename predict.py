@@ -159,9 +159,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
         for one in matched:
             inside = media_in(Path(one)) if Path(one).is_dir() else [one]
             for file in inside:
-                found.setdefault(
-                    os.path.realpath(file), file
-                )  # not resolve(): a link may lead to itself
+                found.setdefault(os.path.realpath(file), file)  # a link may lead to itself
     if not found:
         raise UserError(f"{', '.join(paths)}: no photo or film in there")
     return list(found.values())

@@ -56,11 +56,12 @@ def main(argv: list[str]) -> int:
 
     media = source.index(config.root, config)
     left_out, notes = list(media.attrs.get("left_out", [])), list(media.attrs.get("notes", []))
+    listed = out / "left_out.csv"
+    write_failures(listed, left_out, out.absolute())
     check_share(left_out, len(media), config.max_bad, "max_bad")  # before hours of search, too
     found = search(media, config, out)
     faces, without = face_rows(media, found)
     left_out += without
-    listed = out / "left_out.csv"
     write_failures(listed, left_out, out.absolute())  # there too where the run ends here
     check_share(left_out, len(media), config.max_bad, "max_bad")
     if len(faces) == 0:

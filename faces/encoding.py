@@ -1,6 +1,7 @@
 """How a picture was encoded: its format and its JPEG quality, read from its first bytes."""
 
 import io
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -25,14 +26,18 @@ def encoding(content: bytes) -> tuple[str, float]:
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            tables = getattr(picture, "quantization", None)
-            return str(picture.format), _quality(tables[0]) if tables else float("nan")
+            quality = jpeg_quality(getattr(picture, "quantization", None) or {})
+            return str(picture.format), float(quality or "nan")
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         raise UnreadableImage(f"damaged: {error or type(error).__name__}") from None
 
 
-def _quality(table: list[int]) -> float:
-    return float(np.abs(_libjpeg() - np.sort(table)).sum(axis=1).argmin() + 1)
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
+    """libjpeg's quality, 1..100, whose luminance table is nearest to a file's; 0: not a JPEG."""
+    table = np.sort(np.asarray(tables.get(0, ()), float))
+    if len(table) != 64:
+        return 0
+    return int(np.abs(_libjpeg() - table).sum(axis=1).argmin() + 1)
 
 
 @cache

@@ -5,10 +5,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from faces.animation import frame_count
+from faces.encoding import jpeg_quality
 from faces.image import FORMATS, MAX_PIXELS, UnreadableImage
 from faces.video import UnreadableVideo, opened
 
@@ -130,23 +130,3 @@ def _film(path: Path, size: int) -> Media:
             bits_per_pixel=float(bits / (pixels * rate)) if pixels and rate else 0.0,
             sound=bool(film.streams.audio),
         )
-
-
-LUMINANCE = np.array([
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
-    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113,
-    92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-])  # fmt: skip
-"""The JPEG standard's example table (ITU T.81, K.1), which libjpeg's quality scales."""
-
-
-def jpeg_quality(tables: dict[int, list[int]]) -> int:
-    """libjpeg's quality, 1..100, whose luminance table is nearest to a file's; 0: not a JPEG."""
-    table = np.asarray(tables.get(0, []), float)
-    if len(table) != 64:
-        return 0
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    known = np.clip((np.outer(scale, LUMINANCE) + 50) // 100, 1, 255)
-    # Sums: the order of the values, which a file may give in zigzag, does not matter.
-    return int(quality[np.abs(known.sum(axis=1) - table.sum()).argmin()])

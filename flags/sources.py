@@ -57,7 +57,7 @@ class Folder(Section):
     pattern: str = described(
         "",
         "Regular expression that finds people and clips in a path below the root, as "
-        r"'(?P<identity>\w+?)_(?P<video>\w+)/'.",
+        r"'(?P<video>\w+/(?P<identity>[a-z]+)_\d+)/'.",
     )
 
     @model_validator(mode="after")

@@ -23,8 +23,9 @@ import predict
 import prepare
 import test as test_command
 import verdict
+from faces.encoding import jpeg_quality
 from faces.image import write_image
-from faces.media import describe, jpeg_quality
+from faces.media import describe
 from flags import Evidence, Predict
 from judging import (
     INCONCLUSIVE,
