@@ -47,6 +47,8 @@ def check(file: str, config: Check) -> int:
     """Print what was found, write check.json and check.csv; 0 where all is well, else 1."""
     whole, problems, leaks = manifest.examine(file, config.fake_label)
     rows = whole.rows[whole.rows["label"].isin([REAL, FAKE])].reset_index(drop=True)
+    if len(rows) == 0:
+        raise UserError(f"{file}: no row can be checked:\n  " + "\n  ".join(problems))
     files = measured(rows["path"], config.workers, config.near_duplicates.distance >= 0)
     broken = [(f.path, MISSING, f.reason) for f in whole.left_out()]
     broken += [(path, UNREADABLE, m.reason) for path, m in files.items() if m.reason]

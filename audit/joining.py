@@ -55,6 +55,7 @@ def merge(first: str, second: str, config: Merge) -> int:
     columns = list(dict.fromkeys([*one, *other]))
     new = other[~_is_there(both, one, other)]
     merged = pd.concat([one, new], ignore_index=True).reindex(columns=columns).fillna("")
+    merged = _with_looks(both, merged, len(one))
     home = out.absolute().parent
     for column in PATHS:
         merged[column] = [_from(home, path) for path in merged[column]]
@@ -123,15 +124,41 @@ def _with_sources(both: Pair, apart: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     for whole in (both.first, both.second):
         path = Path(whole.file)
         own = path.absolute().parent.name if path.stem == "manifest" else path.stem
-        rows, renamed = whole.rows, {}
-        for source in sorted(set(rows["source"])):
+        rows, renamed = whole.rows, dict[str, str]()
+        named = set(rows["source"])
+        for source in sorted(named):
             name = source or own
-            if name in taken and (apart or not source):
-                name = next(n for i in range(2, 10**6) if (n := f"{name}_{i}") not in taken)
+            if (name in taken and (apart or not source)) or (not source and name in named):
+                used = taken | named | set(renamed.values())
+                name = next(n for i in range(2, 10**6) if (n := f"{name}_{i}") not in used)
             renamed[source] = name
         taken |= set(renamed.values())
         sides.append(rows.assign(source=rows["source"].map(renamed)))
     return sides[0], sides[1]
+
+
+def _with_looks(both: Pair, merged: pd.DataFrame, first: int) -> pd.DataFrame:
+    """The rows with one near_duplicate_group for what looks alike in both, the first `first` rows
+    and the others; groups that a manifest named and that meet so become one.
+    """
+    looks = both.looks(merged)
+    shared = set(looks[:first]) & set(looks[first:]) - {""}
+    if not shared:
+        return merged
+    given = merged.get("near_duplicate_group", pd.Series("", index=merged.index)).tolist()
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    pairs = [(n, k if k in shared else "") for n, k in zip(given, looks, strict=True)]
+    for name, look in pairs:
+        if name and look:  # the smaller name stays, whatever the order
+            low, high = sorted((find(name), find(look)))
+            parent[high] = low
+    return merged.assign(near_duplicate_group=[find(n or k) if n or k else "" for n, k in pairs])
 
 
 def _contradictions(both: Pair, one: pd.DataFrame, other: pd.DataFrame) -> list[str]:

@@ -52,6 +52,10 @@ class Shortcut:
     certain: bool
 
 
+NO_SOURCE = "(no source)"
+"""What the rows without one are called beside the sources."""
+
+
 def find(table: pd.DataFrame, splits: list[str]) -> list[Shortcut]:
     """All measures of `measures.table` over all rows, then in each split and of each source.
 
@@ -63,7 +67,7 @@ def find(table: pd.DataFrame, splits: list[str]) -> list[Shortcut]:
     parts = [("", "", table)] + [(name, "", table[table["split"] == name]) for name in splits]
     if len(sources) > 1:
         columns["source"] = "source_fakes"
-        parts += [("", name, table[table["source"] == name]) for name in sources]
+        parts += [("", name or NO_SOURCE, table[table["source"] == name]) for name in sources]
     found = [
         _shortcut(name, split, source, part["label"].to_numpy(int), part[column].to_numpy(float))
         for name, column in columns.items()

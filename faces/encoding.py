@@ -27,9 +27,16 @@ def encoding(content: bytes) -> tuple[str, float]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             quality = jpeg_quality(getattr(picture, "quantization", None) or {})
-            return str(picture.format), float(quality or "nan")
+            return name_of(picture), float(quality or "nan")
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         raise UnreadableImage(f"damaged: {error or type(error).__name__}") from None
+
+
+def name_of(picture: Image.Image) -> str:
+    """Pillow's name of a format; a JPEG that carries a second picture (MPO), as phones write, is
+    one all the same.
+    """
+    return "JPEG" if picture.format == "MPO" else picture.format or ""
 
 
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from faces.animation import frame_count
-from faces.encoding import jpeg_quality
+from faces.encoding import jpeg_quality, name_of
 from faces.image import FORMATS, MAX_PIXELS, UnreadableImage
 from faces.video import UnreadableVideo, opened
 
@@ -84,7 +84,7 @@ def _picture(path: Path, size: int) -> Media | None:
                     return None
                 width, height = picture.size
                 quality = jpeg_quality(getattr(picture, "quantization", None) or {})
-                kind = picture.format or ""
+                kind = name_of(picture)
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:

@@ -104,6 +104,9 @@ class Web:
                 raise WebError(f"the server answers {response.status_code}")
             if total is None:
                 raise WebError("the server does not say how long the file is")
+            kind = response.headers.get("content-type", "")
+            if kind.startswith("text/"):  # a page of terms, a proxy that asks for a name
+                raise WebError(f"the server sends {kind.partition(';')[0]}, and not the file")
             if not start:
                 _remember(response, mark)
             with part.open("ab" if start else "wb") as file:

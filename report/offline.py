@@ -67,6 +67,8 @@ def records(file: Path) -> Iterator[Any]:
             position += left
             continue
         length, kind = struct.unpack_from("<HB", data, position + 4)
+        if position + HEADER + length > len(data):
+            return
         whole += data[position + HEADER : position + HEADER + length]
         position += HEADER + length
         if kind in (1, 4):  # a full record, or the last piece of one
@@ -79,6 +81,8 @@ def records(file: Path) -> Iterator[Any]:
 def described(part: Part) -> str:
     """What a part holds, for a person."""
     run = part.run
+    if run is None:
+        return f"{part.folder.name}\n nothing was recorded, or it was cut off"
     settings = [key for key in part.config if key != "_wandb"]
     logged = sorted({k for row in part.rows for k, v in row.items() if not isinstance(v, dict)})
     pictures = part.media("image-file") | part.media("images/separated")

@@ -145,9 +145,10 @@ def csv(rows: list[dict[str, str | int | float]]) -> str:
 
 
 def latex(table: Table) -> str:
-    """A tabular for `\\input`, that asks for no package; names are escaped."""
+    """A tabular for `\\input`, that asks for no package, below its title; names are escaped."""
     sides = "".join("l" if i in table.words else "r" for i in range(len(table.columns)))
-    lines = [f"\\begin{{tabular}}{{{sides}}}", "\\hline"]
+    lines = [f"% {' '.join(table.title.split())}"] if table.title else []
+    lines += [f"\\begin{{tabular}}{{{sides}}}", "\\hline"]
     lines += [_latex_row(list(table.columns.values())), "\\hline"]
     lines += [_latex_row(row) for row in table.rows]
     return "\n".join([*lines, "\\hline", "\\end{tabular}", ""])

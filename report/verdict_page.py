@@ -27,6 +27,7 @@ from report.verdict_text import (
     score_words,
     shown,
 )
+from rules import BY_FRAME
 from verdict import Model
 
 SHOWN = 6
@@ -242,11 +243,17 @@ def facts(verdict: Verdict, model: Model) -> list[tuple[str, str]]:
         ("Good for", model.good_for),
         ("Weights", str(model.file)),
         ("SHA-256 of the weights", model.sha256),
-        ("From frames to a film", f"rule {state['rule']}, then the most suspicious person"),
+        ("From frames to a film", _rule_words(state["rule"])),
         ("Written with", ", ".join(f"{k} {v}" for k, v in state["versions"].items())),
         ("Time taken", f"{verdict.took:.1f} seconds"),
     ]
     return found
+
+
+def _rule_words(rule: str) -> str:
+    if rule in BY_FRAME:
+        return f"rule {rule}: each frame by its highest face, of all persons"
+    return f"rule {rule}, then the most suspicious person"
 
 
 def model_card(model: Model) -> str:

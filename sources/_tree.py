@@ -12,8 +12,6 @@ from faces.video import SUFFIXES as VIDEOS
 from failures import MISSING, SHOWN, UNREADABLE, Failure
 from utils import UserError
 
-"""Names of films; what a file really is, its content decides."""
-
 PHOTO, VIDEO, FRAMES = "photo", "video", "frames"
 """The kinds of media. Frames: a folder of the pictures of one clip."""
 

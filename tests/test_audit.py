@@ -143,6 +143,18 @@ def test_a_shortcut_of_one_source_is_found(made):
     assert "area" in warned(report) and any(" in a:" in w for w in report["warnings"])
 
 
+def test_rows_without_a_source_are_a_part_with_a_name(made):
+    """Some that cheat, beside a collection that does not."""
+
+    def save(number, label):
+        cheats = number % 4 < 2
+        return picture(number, 64 if label and cheats else 48), "png", {}
+
+    report = check(made(save, lambda n, y: {"source": "" if n % 4 < 2 else "a"}))
+    parts = [s["source"] for s in report["shortcuts"] if s["measure"] == "area" and not s["split"]]
+    assert sorted(parts) == ["", "(no source)", "a"]
+
+
 def test_few_faces_are_no_proof(made):
     report = check(made(jpeg, n=3), status=0)
     assert report["warnings"] == []
@@ -234,6 +246,10 @@ def test_commands_that_cannot_be_followed(tmp_path, made):
         (tmp_path / "set" / name).write_bytes(b"")
     with pytest.raises(UserError, match="no picture can be read"):
         prepare.main(["check", file])
+    rows = pd.read_csv(file).assign(label="deepfake")
+    rows.to_csv(file, index=False)
+    with pytest.raises(UserError, match=r"no row can be checked:\n.*neither real nor fake"):
+        prepare.main(["check", file])
 
 
 # -------------------------------------------------------------------------- near-duplicates
@@ -294,6 +310,36 @@ def test_two_manifests_become_one(made, tmp_path, capsys):
     assert "1 rows of" in capsys.readouterr().out
     prepare.main(["merge", one, other, "--out", str(out)])
     assert "one: equal names in it are one person" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_copies_across_the_two_are_one_group(made, tmp_path, named):
+    """Else leaving the source of the one out would train on copies of what is tested."""
+    one, other = made(folder="one", n=6), made(folder="two", n=6, first=100)
+    Image.open(tmp_path / "one" / "000.jpg").save(tmp_path / "two" / "000.jpg", quality=80)
+    if named:  # two of one manifest that look alike: theirs and the copy are one group then
+        rows = pd.read_csv(one, dtype=str)
+        rows["near_duplicate_group"] = ["g", *[""] * 5, "g", *[""] * 4, "h"]
+        rows.to_csv(one, index=False)
+    out = tmp_path / "both.csv"
+    assert prepare.main(["merge", one, other, "--out", str(out), "--apart", "True"]) == 0
+    rows = manifest.read(str(out)).rows
+    group = dict(zip(rows["path"], rows["near_duplicate_group"], strict=True))
+    of = {str(Path(path).relative_to(tmp_path)): name for path, name in group.items() if name}
+    alike = {"one/000.jpg", "two/000.jpg"} | ({"one/006.jpg"} if named else set())
+    assert {path for path in of if path != "one/011.jpg"} == alike
+    assert len({of[path] for path in alike}) == 1 and (of.get("one/011.jpg") == "h") is named
+
+
+def test_sources_stay_apart_over_several_merges(made, tmp_path):
+    files = [
+        made(folder=name, n=6, first=100 * i) for i, name in enumerate(("one", "two", "three"))
+    ]
+    first, both, whole = (str(tmp_path / f"{name}.csv") for name in ("first", "both", "all"))
+    shutil.copy(files[2], first)
+    assert prepare.main(["merge", *files[:2], "--out", both, "--apart", "True"]) == 0
+    assert prepare.main(["merge", files[2], both, "--out", whole, "--apart", "True"]) == 0
+    assert manifest.read(whole).rows["source"].value_counts().tolist() == [12, 12, 12]
 
 
 @pytest.mark.parametrize("fault", ["label", "identity", "content", "look", "no splits"])

@@ -483,6 +483,16 @@ def fetch(server: Server, out: Path, *more: str) -> int:
     return faceforensics.main([f"--server={server.url}/v3/", f"--out={out}", *QUICK, *more])
 
 
+def test_a_page_in_the_place_of_a_clip_is_no_clip(server, clips, tmp_path):
+    assert fetch(server, tmp_path, "--videos=1") == 0
+    (file,) = tmp_path.rglob("*.mp4")
+    name = file.relative_to(tmp_path).as_posix()
+    file.unlink()
+    server.on(f"/v3/{name}", Reply(b"<html>agree to the terms</html>", kind="text/html"))
+    fetch(server, tmp_path, "--videos=1")
+    assert not file.exists() and "text/html" in (tmp_path / "left_out.csv").read_text()
+
+
 def test_the_first_clips_of_a_method_lie_as_the_source_reads_them(server, clips, tmp_path, capsys):
     assert fetch(server, tmp_path, "--videos=3") == 0
     assert fetch(server, tmp_path, "--method=FaceSwap", "--videos=3") == 0

@@ -23,7 +23,7 @@ import predict
 import prepare
 import test as test_command
 import verdict
-from faces.encoding import jpeg_quality
+from faces.encoding import encoding, jpeg_quality
 from faces.image import write_image
 from faces.media import describe
 from flags import Evidence, Predict
@@ -278,6 +278,13 @@ def remuxed(source: Path, home: Path) -> bytes:
                 packet.stream = out
                 copy.mux(packet)
     return (home / "whole.mkv").read_bytes()
+
+
+def test_a_jpeg_with_a_second_picture_is_a_jpeg(tmp_path, portrait):
+    picture = Image.fromarray(portrait)
+    picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture.resize((80, 80))])
+    assert describe(tmp_path / "a.jpg").format == "JPEG"
+    assert encoding((tmp_path / "a.jpg").read_bytes())[0] == "JPEG"
 
 
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 95])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,25 @@ def test_an_epoch_trained_again_is_not_dropped(tmp_path, no_account):
     trackers.close()
     (part,) = tmp_path.glob("wandb/offline-run-*")
     assert [row["epoch"] for row in epochs(read_wandb(part).rows)] == [1, 2, 3, 2, 3]
+
+
+@pytest.mark.parametrize("kept", [0, 7, 0.5, 0.99])
+def test_a_run_that_was_cut_off_is_read_to_there(tmp_path, capsys, kept):
+    from wandb.proto import wandb_internal_pb2
+
+    content = bytes(offline.HEADER)  # of the file
+    for notes in ("", "x" * 400):
+        made = wandb_internal_pb2.Record()
+        made.run.run_id, made.run.project, made.run.notes = "abc", "made", notes
+        record = made.SerializeToString()
+        content += struct.pack("<IHB", 0, len(record), 1) + record
+    folder = tmp_path / "wandb/offline-run-1-a"
+    folder.mkdir(parents=True)
+    size = int(kept * len(content)) if isinstance(kept, float) else kept
+    (folder / "run-a.wandb").write_bytes(content[:size])
+    assert offline.main([str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert ("project made" if isinstance(kept, float) else "nothing was recorded") in said
 
 
 def test_online_without_a_key_goes_on_offline_and_says_so(tmp_path, no_account, monkeypatch):
