@@ -21,7 +21,7 @@ import utils
 from flags import Ablation
 from processes import Processes
 from report import ablated, card
-from report.cross import folder_names
+from report.cross import plain_names
 from report.result import Result
 from settings import changed, flat, parse, read_yaml
 from utils import UserError
@@ -75,7 +75,7 @@ def chosen(config: Ablation) -> dict[str, tuple[Ablation, str]]:
     if unknown := [name for name in config.rows if name not in rows]:
         raise UserError(f"rows: no {unknown[0]!r} in {config.changes}; there are {', '.join(rows)}")
     names = [first, *(name for name in others if name in config.rows or not config.rows)]
-    folders = folder_names([f"{name}.csv" for name in names])
+    folders = plain_names(names)
     return {
         folder: (_row(config, rows[name], Path(config.prefix) / folder, name), _told(rows[name]))
         for folder, name in zip(folders, names, strict=True)

@@ -201,8 +201,9 @@ class Judge:
         of_films = fitted.pop("video_thresholds", None)
         if of_films and Thresholds.of(of_films).defined:
             if self.config.films.frames:
-                raise UserError(
-                    f"{self.rows.valid_name} has films of its own: leave films.frames at 0"
+                warn(
+                    f"{self.rows.valid_name} has films of its own, which fit the limits of films: "
+                    "films.frames is not used"
                 )
             return fitted | {"video_thresholds": of_films}, aucs, failures
         if not self.config.films.frames:

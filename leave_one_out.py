@@ -29,7 +29,7 @@ from flags import Config, LeaveOneOut
 from manifest import REAL
 from processes import Processes
 from report import card, left_out, result, subgroups
-from report.cross import folder_names
+from report.cross import plain_names
 from report.result import Result
 from settings import parse
 from testing.held_out import HeldOut, held_out, names, sentence
@@ -67,7 +67,7 @@ def leave_one_out(
     valid = manifest.read(data.valid, data.fake_label).rows if data.valid else rows.iloc[:0]
     subgroups.refuse_unknown(config.subgroups, [rows])  # not after hours of training
     wanted = names(rows, config.by, config.only)
-    folders = dict(zip(wanted, folder_names([f"{name}.csv" for name in wanted]), strict=True))
+    folders = dict(zip(wanted, plain_names(wanted), strict=True))
     alike = rows.get("near_duplicate_group")
     if processes.first and (alike is None or (alike == "").all()):
         print(
@@ -115,8 +115,10 @@ def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result |
     with alone_in(run, processes.first):
         if status := training_command.train(own, processes):
             return status, None
+        processes.wait()  # the first writes best.pth when the others are done
         if own.cam or own.robustness or not is_tested(run, own.subgroups):
             testing_command.test(own, processes)
+            processes.wait()
     state = checkpoint.load(run / "checkpoints" / "best.pth")
     return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap, home=run)
 

@@ -78,6 +78,22 @@ def scoring_precision(config: Config, device: torch.device) -> tuple[torch.dtype
     return utils.pick_precision(config.precision, device)
 
 
+@contextmanager
+def in_full(device: torch.device, precision: torch.dtype) -> Iterator[None]:
+    """float32 as it is called: the convolutions of newer NVIDIA GPUs round to ten bits else (TF32),
+    and thresholds that were fitted so are not quite those of scores from a CPU.
+    """
+    if device.type != "cuda" or precision != torch.float32:
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def loader_for(
     samples: Dataset, config: Config, device: torch.device, processes: Processes | None = None
 ) -> DataLoader:
@@ -123,7 +139,7 @@ def score(
                 images = to_device(batch.images, device, channels_last)
                 each = []
                 for view in views(images, tta):
-                    with autocast(device, precision):
+                    with autocast(device, precision), in_full(device, precision):
                         logits = network(view)
                     # MPS has no float64, so the last step is the CPU's everywhere.
                     each.append(fake_score(logits.float().cpu()))

@@ -361,7 +361,7 @@ class Trainer:
         config, progress, step = self.config, self.progress, self.step
         path = self.run / "checkpoints" / name
         self.saved_at = time.monotonic()
-        randoms = self.processes.gather(random_state())
+        of_all = self.processes.gather(random_state()), self.left_out.state()
         self.left_out.write()
         if not self.processes.first:
             return path
@@ -383,7 +383,7 @@ class Trainer:
                 "rows": self.rows_hash,
                 "unsafe_split": self.rows.unsafe_split,
             },
-            "training": training_state(step, self.optimizer, self.schedule, progress, randoms),
+            "training": training_state(step, self.optimizer, self.schedule, progress, *of_all),
             "versions": checkpoint.versions(),
         }
         checkpoint.save(path, state)
@@ -392,6 +392,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue as if the run had never stopped."""
         restore_training(state, self.step, self.optimizer, self.schedule, self.processes)
+        self.left_out.restore(state["training"].get("left_out", ()))
         self.progress = Progress.of(state, self.processes.first)
 
 

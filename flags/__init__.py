@@ -203,7 +203,10 @@ class Calibrate(Config):
         if self.out and not self.out.endswith(".safetensors"):
             wrong.append(f"out {self.out} must end in .safetensors")
         if self.checkpoint:
-            wrong.append(f"checkpoint {self.checkpoint}: nothing is trained: set test_checkpoint")
+            wrong.append(
+                f"checkpoint {self.checkpoint}: nothing is trained: empty it (--checkpoint=); for "
+                "another file than the run's best.pth set test_checkpoint"
+            )
         if self.tmp_data:
             wrong.append("tmp_data: random pictures calibrate nothing: remove it")
         return refuse_if(wrong, self)

@@ -36,7 +36,7 @@ def backbone(options: Options) -> nn.Module:
     """Meso4 has 27,977 parameters with one output at 256 px, MesoInception4 28,615."""
     if options.pretrained:
         raise UserError("MesoNet has no ImageNet weights: set model.pretrained to False")
-    channels, rate = options.in_channels, options.dropout_rate or 0.5
+    channels, rate = options.in_channels, options.dropout_rate
     first: list[nn.Module] = [Inception(channels, (1, 4, 4, 2)), Inception(11, (2, 4, 4, 2))]
     widths = (11, 12)
     if options.variant == "Meso4":

@@ -53,11 +53,24 @@ def folder_names(manifests: Sequence[str]) -> list[str]:
         if name in twice:
             above = file.parents[1] if file.name == "manifest.csv" else file.parent
             name = f"{_cleaned(above.name)}-{name}"
+        names.append(name)
+    return _numbered(names)
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """One folder name for each source, method or row: none is a path, whatever it holds."""
+    return _numbered([_cleaned(name) for name in names])
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names of which no two are alike on any disk, and none is TAKEN."""
+    found: list[str] = []
+    for name in names:
         number, unique = 2, name
-        while unique.lower() in (*TAKEN, *(taken.lower() for taken in names)):
+        while unique.lower() in (*TAKEN, *(taken.lower() for taken in found)):
             number, unique = number + 1, f"{name}-{number}"
-        names.append(unique)
-    return names
+        found.append(unique)
+    return found
 
 
 def across(results: Mapping[str, Result]) -> dict[str, Table]:

@@ -24,6 +24,12 @@ def result(n: int, labels=(0, 1), video: bool = False, seed: int = 0) -> Result:
     return Result(faces, levels.of_videos(frame, "mean", NO_THRESHOLDS, 20), (), ())
 
 
+def test_names_that_are_no_files_stay_themselves():
+    names = ["no h264/jpeg", "manifest", "a.csv", "A.csv", "../up", "cam"]
+    expected = ["no_h264_jpeg", "manifest", "a.csv", "A.csv-2", "_up", "cam-2"]
+    assert cross.plain_names(names) == expected
+
+
 @pytest.mark.parametrize(
     ("manifests", "names"),
     [

@@ -20,6 +20,7 @@ import networks
 import processes
 from batches import EpochBatches
 from processes import Processes
+from tests import sources_of_three
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -171,6 +172,25 @@ def wait_for(file: Path, started: subprocess.Popen) -> None:
     while not file.exists():
         assert started.poll() is None and time.monotonic() < end, f"no {file}"
         time.sleep(0.05)
+
+
+def test_leaving_out_by_two_processes_tests_what_was_trained_last(home, tmp_path):
+    """The first writes best.pth when the other is done: of one epoch there is none before."""
+    sources_of_three.write(tmp_path)
+    small = [word for word in sources_of_three.SMALL if not word.startswith("--network")]
+    done = run(
+        torchrun(
+            home, 2, "leave_one_out.py", *small, "--network=Plain", "--only=alpha",
+            f"--data.train={tmp_path / 'all.csv'}", f"--prefix={tmp_path / 'loso'}",
+        ),
+        home,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alpha = tmp_path / "loso/alpha"
+    found = pd.read_csv(alpha / "test/scores.csv")
+    again = run([sys.executable, "test.py", "--config_file", str(alpha / "config.yaml")], home)
+    assert again.returncode == 0, again.stderr
+    np.testing.assert_allclose(found["score"], pd.read_csv(alpha / "test/scores.csv")["score"])
 
 
 # --------------------------------------------------------------------- without torchrun

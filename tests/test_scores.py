@@ -105,6 +105,16 @@ def test_the_network_is_evaluated_and_left_in_the_mode_it_had(training):
     assert network.training is training
 
 
+def test_float32_on_a_gpu_is_no_tf32():
+    before = torch.backends.cudnn.allow_tf32
+    full, half = torch.float32, torch.bfloat16
+    cases = [("cuda", full, False), ("cuda", half, before), ("cpu", full, before)]
+    for device, precision, allowed in cases:
+        with scores.in_full(torch.device(device), precision):
+            assert torch.backends.cudnn.allow_tf32 is allowed
+        assert torch.backends.cudnn.allow_tf32 is before
+
+
 def test_precision_is_float32_unless_set_by_name():
     assert scores.scoring_precision(Config(), CPU)[0] is torch.float32
     assert scores.scoring_precision(Config(precision="bf16"), CPU)[0] is torch.bfloat16

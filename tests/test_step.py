@@ -256,6 +256,13 @@ def test_without_memory_the_batch_passes_in_parts_and_the_step_is_the_same(limit
     assert len(said) == parts.bit_length() - 1  # it stays as it is
 
 
+def test_no_part_is_a_single_picture():
+    network = detector()
+    memory = Small(network, 4)
+    made(network)([batch(13)], 0)
+    assert min(memory.seen) >= 2 and sum(memory.seen[-4:]) == 13
+
+
 def test_after_three_halvings_it_ends_and_says_what_to_change():
     network = detector()
     Small(network, 1)

@@ -13,7 +13,12 @@ import torch
 
 import checkpoint
 import train
+from failures import Failure
+from flags import Config
+from processes import Processes
 from training import step
+from training.left_out import LeftOut
+from training.rows import Rows
 from utils import UserError
 
 TINY = ["--tmp_data=40,3,32,32", "--batch_size=8", "--num_workers=0", "--tracking.wandb=off"]
@@ -279,6 +284,32 @@ def test_a_users_own_network_that_fails_is_named(tmp_path: Path, content, messag
     (tmp_path / "networks" / f"{name}.py").write_text(content)
     with pytest.raises(UserError, match=message):
         train.main(arguments(tmp_path / "run", f"--network={name}"))
+
+
+def test_a_run_that_goes_on_knows_which_rows_gave_no_sample(tmp_path):
+    rows = pd.DataFrame({"path": [f"{i}.png" for i in range(40)]})
+    before = Failure("9.png", "missing", "it is gone")
+    given = Rows(rows, rows[:0], "a.csv", left_out=(before,))
+    config, cpu = Config(prefix=str(tmp_path / "run")), Processes(torch.device("cpu"))
+    first = LeftOut(given, config, cpu)
+    first.note([Failure("1.png", "no_fake", "no landmarks")])
+    first.note([Failure("2.png", "unreadable", "cut")], training=False)
+    state = first.state()
+    assert [kept[0] for kept in state] == ["1.png", "2.png"]
+    later = LeftOut(given, config, cpu)
+    assert later.told == ""
+    later.restore(state)
+    assert later.told == first.told and list(later.failures) == list(first.failures)
+    assert len(pd.read_csv(tmp_path / "run/left_out.csv")) == 3
+
+
+def test_a_run_goes_on_in_another_precision(tmp_path, monkeypatch):
+    base = arguments(tmp_path / "run", "--network=Tiny", "--precision=fp32", "--num_epochs=1")
+    assert train.main(base) == 0
+    real = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: real(device, enabled=True))
+    assert train.main([*base, "--num_epochs=2"]) == 0
+    assert last(tmp_path / "run")["training"]["scaler"]["scale"] > 1
 
 
 @pytest.mark.parametrize("forged", [False, True])

@@ -1,8 +1,9 @@
 """The rows that gave no sample while training: named, counted, and too many stop the run."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from failures import BAD, SHOWN, Failure, check_share, write_failures
 from flags import Config
@@ -25,6 +26,7 @@ class LeftOut:
         self.total += len(rows.left_out)
         self.max_bad = config.data.max_bad
         self.processes = processes
+        self.before = frozenset(rows.left_out)  # that training began
         self.failures = dict.fromkeys(rows.left_out)
         self.met: dict[Failure, None] = {}  # while training
         self.write()
@@ -56,6 +58,23 @@ class LeftOut:
         for every, met in theirs:
             self.note(every, training=False)
             self.note(met)
+        self.write()
+
+    def state(self) -> list[tuple[str, str, str, bool]]:
+        """What a checkpoint keeps of all processes: path, kind, reason, and whether it was met in
+        training. What was left out before that, a run that goes on finds by itself.
+        """
+        own = [failure for failure in self.failures if failure not in self.before]
+        kept = [(one.path, one.kind, one.reason, one in self.met) for one in own]
+        return list(dict.fromkeys(one for theirs in self.processes.gather(kept) for one in theirs))
+
+    def restore(self, state: Iterable[Sequence[Any]]) -> None:
+        """Go on with what an earlier part of the run met."""
+        for *words, met in state:
+            failure = Failure(*words)
+            self.failures[failure] = None
+            if met:
+                self.met[failure] = None
         self.write()
 
     def refuse_one_class(self, epoch: int, reals: float, fakes: float) -> None:

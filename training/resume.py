@@ -201,11 +201,12 @@ def training_state(
     schedule: Schedule,
     progress: Progress,
     randoms: list[dict[str, Any]],
+    left_out: list[tuple[str, str, str, bool]],
 ) -> dict[str, Any]:
     """The checkpoint's `training`: all that the next step depends on beside the weights.
 
-    randoms: the random state of each process, by rank. With a moving average the checkpoint's
-    weights are the average, and those that learn stand here.
+    randoms: the random state of each process, by rank. left_out: as LeftOut.state gives it. With a
+    moving average the checkpoint's weights are the average, and those that learn stand here.
     """
     return {
         "optimizer": optimizer.state_dict(),
@@ -220,6 +221,7 @@ def training_state(
         "batch": progress.batch,
         "lr": progress.lr,
         "sums": progress.sums,
+        "left_out": left_out,
     }
 
 
@@ -236,7 +238,8 @@ def restore_training(
     step.network.load_state_dict(training.get("weights") or state["weights"])
     optimizer.load_state_dict(training["optimizer"])
     schedule.load_state_dict(training["scheduler"])
-    step.scaler.load_state_dict(training["scaler"])
+    if training["scaler"]:  # of float16 alone: a run may go on where the precision is another
+        step.scaler.load_state_dict(training["scaler"])
     step.steps, step.parts = training.get("steps", 0), training.get("parts", 1)
     randoms = [training["random"], *training.get("random_of_others", [])]
     if len(randoms) == processes.world:  # with another number of processes dropout is another one

@@ -139,7 +139,8 @@ class Step:
             place = number * self.processes.world + self.processes.rank
             images, labels = mixed(images, labels, alpha, self.config.seed, self.epoch, place)
         parts = min(self.parts, max(1, len(labels) // 2))
-        chunks = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
+        # Not chunk, whose last part may be a single picture: a batch norm of one is none.
+        chunks = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
         for count, (some, theirs) in enumerate(chunks, 1):
             yield some, theirs, count == len(chunks)
 
