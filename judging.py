@@ -295,6 +295,10 @@ def cautions_of(
     if far and float(np.median(far)) > 1:
         text = "the face is unlike 99 % of the faces that the network was checked on: trust it less"
         found.append(Caution("unfamiliar", text))
+    few = sum(person.state == NOT_ENOUGH for person in persons)
+    if 0 < few < len(persons):
+        text = f"of {few} of the {len(persons)} persons too little was seen for a judgement"
+        found.append(Caution("not_judged", text))
     if persons and familiar:
         found.append(Caution("familiarity_unknown", familiar))
     return tuple(found)

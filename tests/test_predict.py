@@ -294,6 +294,16 @@ def test_the_quality_of_a_jpeg_is_read_from_its_tables(tmp_path, quality, portra
     assert jpeg_quality({}) == 0
 
 
+@pytest.mark.parametrize(("sizes", "told"), [((90, 90), 0), ((90, 20), 1), ((20, 20), 0)])
+def test_who_could_not_be_judged_beside_others_is_told(home, sizes, told):
+    media = describe(home / "media/real/photo.png")
+    faces = {number: scored(0.1, size=size) for number, size in enumerate(sizes)}
+    persons = judging.judged(faces, LIMITS, "mean", Evidence(), film=False)
+    found = judging.cautions_of(persons, media, judging.Searched(), Evidence(), "")
+    texts = [caution.text for caution in found if caution.kind == "not_judged"]
+    assert texts == ["of 1 of the 2 persons too little was seen for a judgement"] * told
+
+
 def test_an_unfamiliar_face_is_told_and_a_familiar_one_is_not(home, tmp_path):
     import familiar
 
