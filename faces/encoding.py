@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from faces.image import FORMATS, UnreadableImage
+from faces.image import UnreadableImage, formats
 
 # ITU T.81, table K.1, which libjpeg scales by the quality; its order does not matter here.
 LUMINANCE = (
@@ -25,7 +25,7 @@ def encoding(content: bytes) -> tuple[str, float]:
     near one of them. Raises UnreadableImage.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(content), formats=formats()) as picture:
             quality = jpeg_quality(getattr(picture, "quantization", None) or {})
             return name_of(picture), float(quality or "nan")
     except Exception as error:  # a damaged file makes Pillow raise almost anything

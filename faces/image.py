@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from utils import write_atomic
-
-register_heif_opener()  # what iPhones write
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif",
@@ -42,6 +41,13 @@ def read_image(path: Path | str) -> np.ndarray:
     return decode_image(content)
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, HEIC among them, which iPhones write."""
+    register_heif_opener()
+    return FORMATS
+
+
 def decode_image(content: bytes) -> np.ndarray:
     """The same as read_image for the bytes of a file."""
     if not content:
@@ -50,7 +56,7 @@ def decode_image(content: bytes) -> np.ndarray:
         with warnings.catch_warnings():
             # Of odd metadata, which is no harm, and of many pixels: our own limit follows.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            with Image.open(io.BytesIO(content), formats=formats()) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise UnreadableImage(f"{width}x{height} pixels are more than {MAX_PIXELS:,}")

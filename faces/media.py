@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from faces.animation import frame_count
 from faces.encoding import jpeg_quality, name_of
-from faces.image import FORMATS, MAX_PIXELS, UnreadableImage
+from faces.image import MAX_PIXELS, UnreadableImage, formats
 from faces.video import UnreadableVideo, opened
 
 PHOTO, FILM = "photo", "film"
@@ -79,7 +79,7 @@ def _picture(path: Path, size: int) -> Media | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(path, formats=formats()) as picture:
                 if picture.format in ANIMATED and getattr(picture, "n_frames", 1) > 1:
                     return None
                 width, height = picture.size
@@ -98,7 +98,7 @@ def _picture(path: Path, size: int) -> Media | None:
 
 
 def _animation(path: Path, size: int, frames: int) -> Media:
-    with Image.open(path, formats=FORMATS) as picture:
+    with Image.open(path, formats=formats()) as picture:
         return Media(FILM, picture.format or "", *picture.size, size, frames=frames)
 
 

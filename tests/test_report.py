@@ -54,7 +54,7 @@ def svgs():
         "precision_recall": plots.precision_recall(LABELS, SCORES),
         "histogram": plots.histogram(LABELS, SCORES),
         "reliability": plots.reliability(LABELS, SCORES),
-        "learning_curves": plots.learning_curves(ROWS, 1),
+        "learning_curves": plots.learning_curves(ROWS, 2),
     }
 
 
