@@ -168,7 +168,9 @@ class Verdict:
 
     @property
     def decisive(self) -> Person | None:
-        """The person whose score is the file's; None where the state rests on no score."""
+        """The most suspicious person of whom enough was seen, whose score is the file's where its
+        rule is no one of frames; None where the state rests on no score.
+        """
         known = (person for person in self.persons if person.state != NOT_ENOUGH)
         return None if self.score is None else next(known, None)
 
@@ -212,9 +214,11 @@ def _lack(faces: Sequence[ScoredFace], scored: int, evidence: Evidence, film: bo
 
 
 def by_frames(persons: Sequence[Person], rule: str) -> float | None:
-    """The score of a film by a rule that looks at frames over all persons; None of other rules."""
-    tracks = [[face for face in person.faces if face.score is not None] for person in persons]
-    tracks = [own for own in tracks if own]
+    """The score of a film by a rule that looks at frames over all persons of whom enough was seen;
+    None of other rules, and where that is not two at least.
+    """
+    known = [person for person in persons if person.state != NOT_ENOUGH]
+    tracks = [[face for face in person.faces if face.score is not None] for person in known]
     if rule not in rules.BY_FRAME or len(tracks) < 2:
         return None
     scores = [np.array([face.score for face in own]) for own in tracks]
@@ -228,9 +232,7 @@ def concluded(persons: Sequence[Person], limits: Limits, together: float | None 
     but of whom too little was seen, keeps it from being "no signs".
     """
     known = [person for person in persons if person.state != NOT_ENOUGH]
-    if together is not None:
-        return limits.state(together) if known else NOT_ENOUGH
-    states = {person.state for person in known}
+    states = {person.state for person in known} if together is None else {limits.state(together)}
     for state in (SIGNS, INCONCLUSIVE):
         if state in states:
             return state

@@ -54,11 +54,11 @@ def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
     def soon(config: "Config", device: "torch.device") -> None:
         apart.begin(verdict.wanted(files[0], config, device, settings))
 
+    file = verdict.find_checkpoint(settings.checkpoint)
+    model = verdict.load_model(file, settings.device, settings.batch_size, soon)
     for target in (settings.json_file, settings.csv, settings.out and f"{settings.out}/index.html"):
         if target:
             refuse_unwritable(target)
-    file = verdict.find_checkpoint(settings.checkpoint)
-    model = verdict.load_model(file, settings.device, settings.batch_size, soon)
     started()
     log = console()
     if not settings.checkpoint:
@@ -67,7 +67,7 @@ def predict(files: Sequence[str], settings: Predict, apart: Apart) -> int:
     if verdicts or not stopped:
         log.info(said(verdicts, model))
         verdict_files.write(verdicts, model, settings.json_file, settings.csv)
-        if settings.out:
+        if settings.out and not stopped:
             log.info(f"\n Pages      : {Path(settings.out) / 'index.html'}")
     if stopped:
         done = f"{len(verdicts)} of {len(files)} files were judged before"

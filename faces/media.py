@@ -22,7 +22,8 @@ LARGEST_PHOTO = 512 * 2**20
 
 @dataclass(frozen=True)
 class Media:
-    """A photo or a film. width, height: as stored, before it is turned. quality: of a JPEG, 1..100.
+    """A photo or a film. width, height: as stored, before it is turned (HEIC: upright). quality: of
+    a JPEG, 1..100.
 
     Of a film also: seconds, frames, rate (frames a second), bit_rate (bits a second, of the
     pictures alone where the file says it), bits_per_pixel (of a frame), sound. 0: not known.

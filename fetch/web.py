@@ -104,9 +104,8 @@ class Web:
                 raise WebError(f"the server answers {response.status_code}")
             if total is None:
                 raise WebError("the server does not say how long the file is")
-            kind = response.headers.get("content-type", "")
-            if kind.startswith("text/"):  # a page of terms, a proxy that asks for a name
-                raise WebError(f"the server sends {kind.partition(';')[0]}, and not the file")
+            if (kind := content_type(response)).startswith("text/"):  # of terms, of a proxy
+                raise WebError(f"the server sends {kind}, and not the file")
             if not start:
                 _remember(response, mark)
             with part.open("ab" if start else "wb") as file:
@@ -158,7 +157,7 @@ def require(answer: Answer, kinds: tuple[str, ...]) -> bytes:
     return answer.content
 
 
-def content_type(answer: Answer) -> str:
+def content_type(answer: Answer | httpx.Response) -> str:
     return str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
 

@@ -275,7 +275,10 @@ class Prepare(Section):
     )
     scheduler: PathText = described("", "Dask scheduler to work on, as tcp://HOST:8786.")
     memory: PathText = described("", "Memory limit of a process, as 2GB; empty: its share.")
-    time_limit: float = described(600.0, "A clip that takes longer is left out.", "seconds", gt=0)
+    time_limit: float = described(
+        600.0, "A clip that takes longer is left out, and a photo, alone or with 15 others.",
+        "seconds", gt=0,
+    )  # fmt: skip
     separate_csv: bool = described(False, "Also write train.csv, val.csv and test.csv.")
     max_bad: Share = described(0.05, "Share of unreadable files above which it stops.")
     faceforensics: FaceForensics = described(FaceForensics, "The source faceforensics.")

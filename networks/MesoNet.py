@@ -1,6 +1,6 @@
 """MesoNet (Afchar et al., a Compact Facial Video Forgery Detection Network, WIFS 2018).
 
-Meso4 and MesoInception4 as published, for 256 px and values 0..1; no library has them.
+Meso4 and MesoInception4 as published, for 256 px, values 0..1 and dropout .5; no library has them.
 """
 
 import torch

@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 import utils
 from report import page, plots, tables
@@ -104,13 +106,20 @@ def _table(levels: Mapping[str, Level], unit: str) -> Table:
         summary = level.summary
         counts = (summary.n, summary.real, summary.fake)
         rows.append((name, *counts, *(tables.of(summary, key) for key in SHOWN)))
-    rows.append((f"mean of {len(levels)}", "", "", "", *means([*levels.values()], SHOWN)))
+    apart = [_with_source(name, level) for name, level in levels.items()]
+    rows.append((f"mean of {len(levels)}", "", "", "", *means(apart, SHOWN)))
     counted = {"collection": "Collection", "n": "n", "real": "Real", "fake": "Fake"}
     notes = [
         "The mean counts each collection once; it is undefined where one of its numbers is. Its "
         "interval is of these collections, and says nothing of others."
     ]
     return Table({**counted, **tables.named(SHOWN)}, rows, f"Across collections: {unit}", notes)
+
+
+def _with_source(name: str, level: Level) -> Level:
+    """Rows without a source as of one of their own: person 1 of two such sets is two persons."""
+    given = level.frame.get("source", pd.Series("", index=level.frame.index)).astype(str)
+    return replace(level, frame=level.frame.assign(source=given.where(given != "", f"\x1f{name}")))
 
 
 def _name(file: Path) -> str:

@@ -17,6 +17,7 @@ from judging import Limits
 from metrics import Summary
 from report import states, subgroups, tables
 from report.tables import Table
+from splits import PATHS
 from thresholds import Thresholds
 from utils import UserError
 
@@ -178,7 +179,7 @@ def _drawn(
 
 def _of_home(level: Level) -> pd.DataFrame:
     """The frame with whole paths, by which a picture is the same in two manifests."""
-    paths = [column for column in ("path", "source_path") if column in level.frame]
+    paths = [column for column in PATHS if column in level.frame]
     whole = {
         column: [os.path.normpath(level.home / p) if p else "" for p in level.frame[column]]
         for column in paths

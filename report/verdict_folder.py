@@ -9,7 +9,7 @@ import utils
 from faces.annotated import Drawn, write_annotated
 from faces.media import FILM
 from faces.video import UnreadableVideo
-from judging import Verdict
+from judging import NOT_ENOUGH, Verdict
 from report import heatmaps
 from report.page import rendered
 from report.verdict_page import COLOURS, cams, page
@@ -80,11 +80,11 @@ def annotated(
 
 
 def tracks(verdict: Verdict) -> list[Drawn]:
-    """The persons as they are drawn into the film."""
+    """The persons as they are drawn into the film: those of whom enough was seen for a score."""
     found = []
     for place, person in enumerate(verdict.persons):
         scored: Any = [f for f in person.faces if f.score is not None and f.seconds is not None]
-        if scored:
+        if scored and person.state != NOT_ENOUGH:
             found.append(
                 Drawn(
                     f"person {person.number + 1}",

@@ -12,7 +12,7 @@ import torch
 
 from faces.image import encode_image
 from faces.media import FILM
-from judging import Person, ScoredFace, Verdict
+from judging import NOT_ENOUGH, Person, ScoredFace, Verdict
 from metrics import THRESHOLD
 from report import heatmaps
 from report.page import rendered
@@ -148,12 +148,14 @@ def cams(verdict: Verdict, model: Model, method: str = heatmaps.METHOD) -> list[
     pictures = torch.stack([torch.from_numpy(one.picture).permute(2, 0, 1) for one in kept])
     values = np.array([one.face.score or 0.0 for one in kept])
     maps = heatmaps.heatmaps(model.network, pictures.to(model.device), values, method)
+    unjudged = {person.number for person in verdict.persons if person.state == NOT_ENOUGH}
     found = []
     for one, value, heatmap in zip(kept, values, maps, strict=True):
         face = np.ascontiguousarray(np.broadcast_to(one.picture, (*one.picture.shape[:2], 3)))
         when = f" at {clock(one.face.seconds)}" if one.face.seconds is not None else ""
         who = f"person {one.person + 1}{when}, " if len(verdict.persons) > 1 or when else ""
-        caption = f"{who}score {value:.3f}. {_legend(value, method)}"
+        seen = "not judged" if one.person in unjudged else f"score {value:.3f}"
+        caption = f"{who}{seen}. {_legend(value, method)}"
         over = encode_image(heatmaps.overlay(face, heatmap), ".jpg")
         found.append(Cam(encode_image(face, ".jpg"), over, caption))
     return found
@@ -278,13 +280,14 @@ def _length(verdict: Verdict) -> float:
 
 def _person(place: int, person: Person, verdict: Verdict, film: bool) -> ShownPerson:
     length, faces, dots = _length(verdict), [], []
+    enough = person.state != NOT_ENOUGH
     for number, face in enumerate(person.faces):
         name = f"person{person.number + 1}-{number + 1}"
-        value = "no score" if face.score is None else f"{face.score:.3f}"
+        value = f"{face.score:.3f}" if enough and face.score is not None else "no score"
         when = clock(face.seconds) if face.seconds is not None else f"{face.size:.0f} px"
         if face.picture:
             faces.append((name, face, f"{when}, {value}"))
-        if face.score is not None and film:
+        if face.score is not None and film and enough:
             x = 6 + (WIDTH - 12) * (face.seconds or 0.0) / length
             link = f"#{name}" if face.picture else ""
             dots.append(Dot(x, 4 + (HEIGHT - 8) * (1 - face.score), f"{when}: {value}", link))

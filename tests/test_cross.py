@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from report import cross, levels
+from report import cross, levels, tables
 from report.result import Result
 from thresholds import NO_THRESHOLDS
 
@@ -114,6 +114,22 @@ def test_the_mean_of_sets_that_share_persons_is_no_surer_than_one():
     elsewhere = replace(one, home=Path("/elsewhere"))
     (apart,) = levels.means([one, elsewhere], ["auc"])
     assert apart.high - apart.low < 0.85 * (both.high - both.low)
+
+
+def test_person_1_of_two_lists_without_a_source_is_two_persons():
+    sets = {}
+    for seed in (2, 3):
+        one = result(60, seed=seed).faces
+        sets[f"set{seed}"] = again(one, 500, identity=[f"{i}" for i in range(60)])
+    row = tables.records(cross._table(sets, "faces"))[-1]
+    (alone,) = levels.means([cross._with_source(*one) for one in sets.items()], ["auc"])
+    named = [again(level, 500, source=name) for name, level in sets.items()]
+    (expected,) = levels.means(named, ["auc"])
+    assert (
+        (row["auc_low"], row["auc_high"])
+        == (alone.low, alone.high)
+        == (expected.low, expected.high)
+    )
 
 
 def test_a_mean_over_a_set_that_never_varies_has_no_interval():

@@ -236,6 +236,15 @@ def test_too_little_is_said_as_it_is(values, rule, words):
     assert words in judging.why(judging.concluded(found, LIMITS), found)
 
 
+def test_a_rule_of_frames_looks_at_those_of_whom_enough_was_seen():
+    for seen, state in ((12, SIGNS), (11, NOT_ENOUGH)):
+        faces = {0: scored(*[0.1] * 12), 1: scored(*[0.99] * seen)}
+        found = judging.judged(faces, LIMITS, "highest_frame", Evidence(), film=True)
+        together = judging.by_frames(found, "highest_frame")
+        assert (together is None) == (seen == 11)
+        assert judging.concluded(found, LIMITS, together) == state
+
+
 def test_limits_that_cross_leave_a_band_between_them():
     from thresholds import Thresholds
 

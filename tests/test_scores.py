@@ -1,5 +1,6 @@
 """Network and samples -> scores.csv: every digit of each score, and no number for a failure."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,20 @@ def test_float32_on_a_gpu_is_no_tf32():
         with scores.in_full(torch.device(device), precision):
             assert torch.backends.cudnn.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is before
+
+
+def test_scores_are_computed_in_full(monkeypatch):
+    entered = []
+
+    def noted(device, precision):
+        entered.append((device.type, precision))
+        return nullcontext()
+
+    monkeypatch.setattr(scores, "in_full", noted)
+    batch = Batch(torch.zeros(2, 3, 8, 8), torch.zeros(2).long(), torch.arange(2))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    scores.score(network, [batch], ["a", "b"], CPU)
+    assert entered == [("cpu", torch.float32)]
 
 
 def test_precision_is_float32_unless_set_by_name():
