@@ -205,8 +205,8 @@ def _lack(faces: Sequence[ScoredFace], scored: int, evidence: Evidence, film: bo
     if not scored:
         return "the network gave no number for any face of a person"
     if film and scored < evidence.min_faces:
-        some = "1 face of a person was" if scored == 1 else f"{scored} faces of a person were"
-        return f"{some} judged, and a film needs {evidence.min_faces} faces"
+        some = "1 face" if scored == 1 else f"{scored} faces"
+        return f"{some} of a person could be used, and a film needs {evidence.min_faces} faces"
     if not film and faces[0].size < evidence.min_face:
         needed = f"a photo needs a face of {evidence.min_face} px"
         return f"the face has {faces[0].size:.0f} px, and {needed}"

@@ -378,9 +378,12 @@ def _suspicious(
     persons: tuple[Person, ...],
     settings: Predict,
 ) -> tuple[Suspicious, ...]:
-    """The faces with the highest scores, as the network saw them."""
+    """The faces with the highest scores, as the network saw them: those that the verdict rests on
+    first, and then those of whom too little was seen.
+    """
     faces = {(p.number, f.frame, f.box): f for p in persons for f in p.faces}
-    ordered = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")
+    unjudged = {person.number for person in persons if person.state == judging.NOT_ENOUGH}
+    ordered = np.lexsort((-np.nan_to_num(values, nan=-1.0), rows["person"].isin(unjudged)))
     chosen = [int(i) for i in ordered if np.isfinite(values[i])][: settings.heatmaps.count]
     found = []
     for index in chosen:

@@ -254,7 +254,7 @@ def facts(verdict: Verdict, model: Model) -> list[tuple[str, str]]:
 
 def _rule_words(rule: str) -> str:
     if rule in BY_FRAME:
-        return f"rule {rule}: each frame by its highest face, of all persons"
+        return f"rule {rule}: each frame by its highest face, of all of whom enough was seen"
     return f"rule {rule}, then the most suspicious person"
 
 

@@ -224,8 +224,8 @@ def test_a_face_too_small_to_count_lends_no_score():
 @pytest.mark.parametrize(
     ("values", "rule", "words"),
     [
-        ([0.9] * 11 + [None], "mean", "11 faces of a person were judged, and a film needs 12"),
-        ([0.9], "mean", "1 face of a person was judged"),
+        ([0.9] * 11 + [None], "mean", "11 faces of a person could be used, and a film needs 12"),
+        ([0.9], "mean", "1 face of a person could be used"),
         ([None] * 12, "mean", "no number for any face of a person"),
         ([0.9] * 8, "trimmed", "8 faces of a person are too few for the rule trimmed"),
     ],
@@ -234,6 +234,18 @@ def test_too_little_is_said_as_it_is(values, rule, words):
     evidence = Evidence(min_faces=5 if rule == "trimmed" else 12)
     found = judging.judged({0: scored(*values)}, LIMITS, rule, evidence, film=True)
     assert words in judging.why(judging.concluded(found, LIMITS), found)
+
+
+def test_heatmaps_are_of_the_faces_that_the_verdict_rests_on_first():
+    faces = {0: scored(*[0.1, 0.2] * 6), 1: scored(0.99)}
+    persons = judging.judged(faces, LIMITS, "mean", Evidence(), film=True)
+    listed = [(p.number, face) for p in persons for face in p.faces]
+    rows = pd.DataFrame([{"person": n, "frame": f.frame, "media_box": f.box} for n, f in listed])
+    values = np.array([face.score for _, face in listed])
+    samples = {(0, index): (torch.zeros(3, 4, 4),) for index in range(len(rows))}
+    wanted = Predict.model_validate({"heatmaps": {"count": 13}})
+    found = verdict._suspicious(rows, samples, values, persons, wanted)
+    assert [one.face.score for one in found] == [0.2] * 6 + [0.1] * 6 + [0.99]
 
 
 def test_a_rule_of_frames_looks_at_those_of_whom_enough_was_seen():
