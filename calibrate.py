@@ -3,6 +3,7 @@
     python calibrate.py --config_file configs/ResNet.yaml --data.valid own.csv
     python calibrate.py --config_file configs/ResNet.yaml --tta flip
     python calibrate.py --config_file configs/release.yaml --films.frames 16
+    python calibrate.py --config_file configs/SBI.yaml --members log/other/checkpoints/best.pth
     python calibrate.py --config_file configs/release.yaml --data.valid own.csv \\
         --test_checkpoint weights/detector.safetensors --out mine/detector.safetensors
 
@@ -10,7 +11,8 @@ For cameras whose reals score otherwise than those of its training, for another 
 films where validation has only photographs: films are then made of them. The thresholds, the
 temperature and what faces are usual are fitted; the weights stay. Writes
 calibrated/best.safetensors into the run folder, or `out`, to test and to judge with, and beside it
-rows.csv, by which test.py refuses a test on what trained or fitted it.
+rows.csv, by which test.py refuses a test on what trained or fitted it. With `members` the weights
+of all of them, side by side in one network that answers with the mean of theirs.
 """
 
 import contextlib
@@ -28,6 +30,7 @@ from tqdm import tqdm
 
 import checkpoint
 import dataset
+import ensemble
 import export
 import manifest
 import metrics
@@ -65,12 +68,15 @@ def main(argv: list[str]) -> int:
 def calibrate(config: Calibrate, processes: Processes) -> int:
     """One checkpoint with new limits, from its configuration to its file."""
     run = Path(config.prefix)
-    file = Path(config.test_checkpoint or run / "checkpoints" / "best.pth")
+    best = config.test_checkpoint or run / "checkpoints" / "best.pth"
+    files = [Path(name) for name in (best, *config.members)]
     target = Path(config.out or run / "calibrated" / "best.safetensors")
-    state = checkpoint.load(file)
-    refuse(config, file, target, state)
+    refuse(config, files, target)
+    state = ensemble.join(files) if config.members else checkpoint.load(files[0])
+    if config.half:
+        state["weights"] = ensemble.in_half(state["weights"], files[0].name)
     chosen = to_calibrate(config)
-    before = known_rows(chosen, config, file, state)
+    before = known_rows(chosen, config, files)
     for note in chosen.notes:
         warn(note)
     if config.rule != state["rule"]:
@@ -94,7 +100,7 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     check_share(left_out, total + len(chosen.left_out), config.data.max_bad)
     write_failures(run / "calibrated" / "left_out.csv", left_out, chosen.home)
     new = with_limits(state, fitted, network.tta)
-    write(target, file, new, before, judge.rows, config.data.cache)
+    write(target, files, new, before, judge.rows, config.data.cache)
     print(tables.console(before_and_after(state, new)))
     print(f" AUC now  : {', '.join(f'{unit} {auc}' for unit, auc in aucs.items())}")
     print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
@@ -109,11 +115,13 @@ def warn(note: str) -> None:
 # ----------------------------------------------------------------------------------- rows
 
 
-def refuse(config: Calibrate, file: Path, target: Path, state: dict[str, Any]) -> None:
+def refuse(config: Calibrate, files: list[Path], target: Path) -> None:
     """Raise UserError, before hours of work, where it could not be written or would not fit."""
-    if against := checkpoint.contradictions(state, config):
-        raise UserError(f"{file} contradicts the configuration:\n  " + "\n  ".join(against))
-    if target.is_dir() or target.resolve() == file.resolve():
+    states = [checkpoint.load(file) for file in files]
+    for file, state in zip(files, states, strict=True):
+        if against := checkpoint.contradictions(state, config):
+            raise UserError(f"{file} contradicts the configuration:\n  " + "\n  ".join(against))
+    if target.is_dir() or target.resolve() in [file.resolve() for file in files]:
         raise UserError(f"out {target} is there already: name another file")
     others = [*target.parent.glob("*.pth"), *target.parent.glob("*.safetensors")]
     rows = [] if target.is_file() else [*target.parent.glob(seen.ROWS_FILE)]
@@ -124,7 +132,7 @@ def refuse(config: Calibrate, file: Path, target: Path, state: dict[str, Any]) -
         )
     if config.films.frames:
         try:
-            rules.of_track(np.zeros(config.films.frames), state["rule"])
+            rules.of_track(np.zeros(config.films.frames), states[0]["rule"])
         except rules.NoScore as none:
             raise UserError(f"films.frames {config.films.frames}: {none}: raise it") from None
 
@@ -144,13 +152,24 @@ def to_calibrate(config: Calibrate) -> Rows:
     return Rows(valid.iloc[:0], valid, name, whole.home, left_out, whole.warnings)
 
 
-def known_rows(
-    rows: Rows, config: Calibrate, file: Path, state: dict[str, Any]
-) -> pd.DataFrame | None:
-    """rows.csv of the checkpoint, None where nobody knows what trained it, which is said.
+def known_rows(rows: Rows, config: Calibrate, files: list[Path]) -> pd.DataFrame | None:
+    """rows.csv of the checkpoints together, None where nobody knows what trained one of them,
+    which is said.
 
-    Raises UserError where it was trained on some of the rows.
+    Raises UserError where one was trained on some of the rows.
     """
+    found: pd.DataFrame | None = None
+    for file in files:
+        one = known_to(file, rows, config)
+        if one is None:
+            return None
+        found = one if found is None else seen.with_new(found, one)
+    return found
+
+
+def known_to(file: Path, rows: Rows, config: Calibrate) -> pd.DataFrame | None:
+    """rows.csv of one checkpoint, as above."""
+    state = checkpoint.load(file)
     before = seen.rows_of(file, state)
     if before is None:
         warn(
@@ -286,7 +305,7 @@ def with_limits(state: dict[str, Any], fitted: Fitted, tta: str) -> dict[str, An
 
 def write(
     target: Path,
-    file: Path,
+    files: list[Path],
     state: dict[str, Any],
     before: pd.DataFrame | None,
     rows: Rows,
@@ -296,17 +315,15 @@ def write(
 
     before: what trained and validated the old one; None: nobody knows, and there is no rows.csv.
     """
-    network, sha256, beside = checkpoint.network_of(state), utils.sha256_file(file), target.parent
+    network, beside = checkpoint.network_of(state), target.parent
+    sha256 = "+".join(utils.sha256_file(file) for file in files)
     beside.mkdir(parents=True, exist_ok=True)
     if before is None:
         export.write(target, network, with_rows(state, ""), sha256)
         (beside / seen.ROWS_FILE).unlink(missing_ok=True)  # an earlier calibration's
         return
     mine = seen.as_rows(seen.row_hashes(rows.valid.assign(split="val"), cache))
-    known = set(before.itertuples(index=False, name=None))
-    new = [row for row in mine.itertuples(index=False, name=None) if row not in known]
-    table = pd.concat([before, pd.DataFrame(new, columns=before.columns)])
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = seen.with_new(before, mine).to_csv(index=False, lineterminator="\n")
     with utils.atomic_path(beside / seen.ROWS_FILE) as part:
         part.write_bytes(text.encode())
         export.write(target, network, with_rows(state, utils.sha256_text(text)), sha256)

@@ -240,7 +240,7 @@ def describe(path: Path) -> str:
     """What a checkpoint is, for a person."""
     state = load(path)
     network, size, crop = state["network"], state["input"], state["crop"]
-    limits, best = state["thresholds"], state["best"]
+    limits = state["thresholds"]
     band = limits["t_low"], limits["t_high"]
     last = state["history"][-1] if state["history"] else {}
     lines = [
@@ -256,8 +256,7 @@ def describe(path: Path) -> str:
         f" Trained on     : {state['data']['train']}",
         f" Validated on   : {state['data']['valid']}",
         *([f" WARNING        : {splits.UNSAFE_NOTE}"] if state["data"].get(splits.UNSAFE) else []),
-        f" Epoch          : {state['epoch']}, best so far {best['epoch']} "
-        f"(validation loss {best['valid_loss']:.5f})",
+        f" Epoch          : {_epoch_words(state)}",
         f" Threshold      : {limits['threshold']:.4f}; inconclusive between "
         f"{min(band):.4f} and {max(band):.4f} (from {limits['data']})",
         *_films_line(state.get("video_thresholds")),
@@ -274,6 +273,20 @@ def describe(path: Path) -> str:
         indented = "".join(f"   {line}\n" for line in dump(state["config"]).splitlines())
         lines += [" Configuration  :", indented]
     return "\n".join(lines)
+
+
+def epochs(state: dict[str, Any]) -> str:
+    """Which epoch the weights are of; of several networks side by side ("6 and 7") each one's."""
+    return " and ".join(str(one["epoch"]) for one in state.get("members", [state]))
+
+
+def _epoch_words(state: dict[str, Any]) -> str:
+    if members := state.get("members"):
+        return f"{epochs(state)} of {len(members)} networks side by side"
+    best = state["best"]
+    return (
+        f"{epochs(state)}, best so far {best['epoch']} (validation loss {best['valid_loss']:.5f})"
+    )
 
 
 def _films_line(limits: dict[str, Any] | None) -> list[str]:

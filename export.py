@@ -27,7 +27,7 @@ SUFFIXES = (".onnx", ".safetensors")
 NOT_CARRIED = ("weights", "config", "training")
 """Keys of a checkpoint that are not in an exported file's text: it is for use, not to go on."""
 
-UNDEFINED = ("thresholds", "video_thresholds", "best", "history")
+UNDEFINED = ("thresholds", "video_thresholds", "best", "history", "members")
 """Groups whose numbers may be NaN, for which JSON has no word but null."""
 
 NORMALISATION = {
@@ -56,13 +56,14 @@ TYPES: dict[str, Any] = {
     },
     "epoch": int,
     "history": [dict],
+    "members": [{"epoch": int, "history": [dict], "checkpoint_sha256": str}],
     "best": {"epoch": int, "valid_loss": Real},
     "data": {"train": str, "valid": str, "rows": str},
     "versions": dict,
 }  # fmt: skip
 """What the text of a file must be, since a stranger's may hold anything: types, (least, most)."""
 
-OPTIONAL = ("video_thresholds", "features", "tta")
+OPTIONAL = ("video_thresholds", "features", "tta", "members")
 """Keys that not every checkpoint has."""
 
 OPSET = 18

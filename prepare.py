@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
         faces = pd.concat([faces[faces["split"] == "train"], pairs])
         if len(faces) == 0:
             raise UserError(f"{argv[0]}: not one fake could be made; {listed} says why")
-    rows = faces.sort_values(["split", "label", "path"], kind="stable")
+    rows = in_order(faces)
 
     manifest.write(out / "manifest.csv", rows)
     if config.separate_csv:
@@ -92,6 +92,16 @@ def main(argv: list[str]) -> int:
     write_failures(listed, left_out, out.absolute())
     print(summary(media, found, rows, left_out, notes, out))
     return 0
+
+
+def in_order(faces: pd.DataFrame) -> pd.DataFrame:
+    """Rows by split and label, photos by their file, and of films by clip, frame and track: their
+    files are named by where the clip lies, and whoever draws rows would draw others elsewhere.
+    """
+    frame = pd.to_numeric(faces["frame"], errors="coerce")
+    keys = faces.assign(clip=splits.scoped(faces, "video"), frame=frame).reset_index(drop=True)
+    keys = keys.sort_values(["split", "label", "clip", "frame", "track", "path"], kind="stable")
+    return faces.iloc[keys.index]
 
 
 def rule_for(faces: pd.DataFrame, settings: Split) -> Split:

@@ -45,6 +45,13 @@ def as_rows(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
+def with_new(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """A rows.csv, and below it the rows of another that it does not have."""
+    known = set(one.itertuples(index=False, name=None))
+    new = [row for row in other.itertuples(index=False, name=None) if row not in known]
+    return pd.concat([one, pd.DataFrame(new, columns=one.columns)])
+
+
 def overlap(
     checkpoint: Path,
     state: dict[str, Any],

@@ -184,6 +184,11 @@ class Calibrate(Config):
     """What calibrate.py reads: all of a run, and where the new checkpoint goes."""
 
     films: Films = described(Films, "Films made of validation photographs.")
+    members: list[str] = described(
+        [], "Checkpoints of the same kind of network beside test_checkpoint: all become one, side "
+        "by side, which answers with the mean of their logits.",
+    )  # fmt: skip
+    half: bool = described(False, "Store weights in float16: half the file.")
     out: PathText = described(
         "", "File to write, .safetensors; empty: calibrated/best.safetensors in the run folder."
     )

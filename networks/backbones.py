@@ -3,6 +3,7 @@
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ HUB_TIMEOUT = 5.0
 """Seconds to wait for the model hub's first answer; its client would retry for a minute."""
 
 
+Weights = dict[str, torch.Tensor]
+"""A network's state."""
+
+
 class WithHead(nn.Module):
     """timm's features with a head of our own."""
 
@@ -30,6 +35,47 @@ class WithHead(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(pictures))
+
+
+class SideBySide(nn.Module):
+    """Networks of one kind that see the same picture, with one head over all their features.
+
+    members: timm's, whose last maps have the channels `num_features`; their own heads go. What
+    one head is for them, and their heads before, see `side_by_side`.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], options: Options) -> None:
+        super().__init__()
+        for member in members:
+            member.reset_classifier(0, "")
+        self.members = nn.ModuleList(members)
+        self.maps = nn.Identity()  # of all members, for Grad-CAM
+        self.drop = nn.Dropout(options.dropout_rate)
+        self.head = nn.Linear(sum(m.num_features for m in members), options.num_outputs)
+        self.pretrained_cfg = members[0].pretrained_cfg
+        self.weights_from = members[0].weights_from
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        maps = self.maps(torch.cat([member(pictures) for member in self.members], dim=1))
+        return self.head(self.drop(maps.mean(dim=(2, 3))))
+
+
+def side_by_side(members: Sequence[Weights], head: str) -> Weights:
+    """Weights of networks alone -> those of SideBySide, whose logits are the mean of theirs.
+
+    members: states of one network each, all of one kind. head: name of its linear layer. A mean of
+    linear layers is a linear layer: [W1 f1 + b1 + W2 f2 + b2] / 2 = [W1 W2] / 2 [f1 f2] + b.
+    """
+    joined: Weights = {}
+    for number, weights in enumerate(members):
+        for key, value in weights.items():
+            if not key.startswith(f"{head}."):
+                joined[f"members.{number}.{key}"] = value
+    of_heads = [weights[f"{head}.weight"] / len(members) for weights in members]
+    biases = [weights[f"{head}.bias"] for weights in members]
+    joined["head.weight"] = torch.cat(of_heads, dim=1)
+    joined["head.bias"] = torch.stack(biases).mean(dim=0)
+    return joined
 
 
 def features_from_timm(name: str, options: Options, pool: str) -> nn.Module:
@@ -97,7 +143,7 @@ def load_file(network: nn.Module, file: Path) -> None:
         raise UserError(f"{file}: not weights that can be read safely: {error}") from None
     own = network.state_dict()
     fits = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
-    head = f"{_head_name(network)}."
+    head = f"{head_name(network)}."
     wrong = [key for key in own if key not in fits and not key.startswith(head)]
     if wrong:
         raise UserError(
@@ -134,18 +180,18 @@ def load_in_order(network: nn.Module, file: Path, options: Options) -> None:
 
 
 def _head_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> list[str]:
-    head = f"{_head_name(network)}."
+    head = f"{head_name(network)}."
     return [key for key in state if key.startswith(head)]
 
 
 def head_of(network: nn.Module) -> nn.Module:
     """The part that depends on the number of classes; UserError where no layer is linear."""
-    return network.get_submodule(_head_name(network))
+    return network.get_submodule(head_name(network))
 
 
-def _head_name(network: nn.Module) -> str:
+def head_name(network: nn.Module) -> str:
     """Name of the part that depends on the number of classes."""
-    if isinstance(network, WithHead):
+    if isinstance(network, WithHead | SideBySide):
         return "head"
     named = getattr(network, "pretrained_cfg", {}).get("classifier")
     linear = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]

@@ -99,7 +99,7 @@ class Checkpoint:
     """Which weights were tested."""
 
     name: str
-    epoch: int | None = None
+    epoch: str = ""
     sha256: str = ""
     threshold: float | None = None
     """The threshold fitted on validation scores, 0..1."""

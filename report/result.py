@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import checkpoint
 import curves
 import judging
 import metrics
@@ -179,7 +180,7 @@ def write_report(
             data=f"{tested.data}: {summary.n} faces",
             checkpoint=page.Checkpoint(
                 str(tested.checkpoint),
-                tested.state["epoch"],
+                checkpoint.epochs(tested.state),
                 utils.sha256_file(tested.checkpoint),
                 faces.thresholds.threshold,
                 faces.thresholds.data,
@@ -302,6 +303,8 @@ def _table_row(key: str, level: Level) -> page.Number:
 
 def _history(tested: Tested) -> list[dict[str, Any]]:
     """The run's epochs: of its metrics.csv, which goes on after the best, else the checkpoint's."""
+    if "members" in tested.state:
+        return []  # several networks have no one past
     table, stored = tested.checkpoint.absolute().parent.parent / "metrics.csv", tested.state
     try:
         rows = pd.read_csv(table).to_dict("records")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import checkpoint
 from faces.image import encode_image
 from faces.media import FILM
 from judging import NOT_ENOUGH, Person, ScoredFace, Verdict
@@ -241,7 +242,7 @@ def facts(verdict: Verdict, model: Model) -> list[tuple[str, str]]:
             rate = f"{media.bit_rate / 1000:,.0f} kbit/s at {media.rate:.3g} frames a second"
             found.append(("Compression", f"{rate}, {media.bits_per_pixel:.3f} bits a pixel"))
     found += [
-        ("Network", f"{network}, epoch {state['epoch']}"),
+        ("Network", f"{network}, epoch {checkpoint.epochs(state)}"),
         ("Good for", model.good_for),
         ("Weights", str(model.file)),
         ("SHA-256 of the weights", model.sha256),

@@ -279,3 +279,29 @@ def test_nothing_but_walls_is_said(tmp_path):
         film(tmp_path / label / "wall_01.mp4", np.full((200, 200, 3), 128, np.uint8), count=4)
     with pytest.raises(UserError, match="no face was found in 2 files"):
         prepare.main(arguments(tmp_path, tmp_path / "out"))
+
+
+def test_rows_of_films_stand_in_one_order_wherever_the_clips_lie():
+    where = [
+        (split, label, video, frame, track)
+        for split in ("test", "train")
+        for label in (0, 1)
+        for video in ("a", "b")
+        for frame in ("2", "10")
+        for track in ("0", "1")
+    ]
+    rows = pd.DataFrame(where, columns=["split", "label", "video", "frame", "track"])
+    orders = []
+    for seed in (0, 1):  # two folders: other names of files, and found in another order
+        random = np.random.default_rng(seed)
+        paths = [f"/{seed}/{name:04x}.jpg" for name in random.permutation(len(rows))]
+        here = rows.assign(path=paths, source="films").sample(frac=1, random_state=seed)
+        orders.append(prepare.in_order(here)[list(rows)].to_numpy().tolist())
+    assert orders[0] == orders[1] == [list(one) for one in where]
+
+
+def test_photos_stand_by_their_files():
+    paths = ["/c.jpg", "/a.jpg", "/b.jpg"]
+    photos = pd.DataFrame({"path": paths, "split": "train", "label": 0, "source": "photos"})
+    photos = photos.assign(video="", frame="", track="")
+    assert prepare.in_order(photos)["path"].tolist() == sorted(paths)

@@ -1,0 +1,147 @@
+"""Several networks side by side: the mean of what they say, in one checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import calibrate
+import checkpoint
+import ensemble
+import networks
+import test as testing_command
+import train
+from flags import InputSize, Model
+from tests import sources_of_three
+from tests.sources_of_three import SMALL
+from utils import UserError
+
+LITE = [*SMALL, "--network=EfficientNetLite", "--input_size.height=32", "--input_size.width=32"]
+FILES = [Path(f"log/{name}/checkpoints/best.pth") for name in ("one", "other")]
+JOINED = Path("joined/detector.safetensors")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Two runs of one recipe from two seeds, an epoch each."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sources_of_three.write(folder)
+        for seed, file in enumerate(FILES):
+            run = file.parent.parent
+            argv = [*LITE, "--data.train=all.csv", f"--prefix={run}", f"--seed={seed}"]
+            assert train.main(argv) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(home)
+    return home
+
+
+def join(*more: str) -> int:
+    options = ["--data.train=all.csv", "--prefix=log/one", f"--members={FILES[1]}"]
+    return calibrate.main([*LITE, *options, f"--out={JOINED}", *more])
+
+
+def pictures(count: int = 5) -> torch.Tensor:
+    random = np.random.default_rng(0)
+    return torch.from_numpy(random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8))
+
+
+def test_it_says_the_mean_of_what_its_members_say(runs):
+    state = ensemble.join(FILES)
+    with torch.no_grad():
+        alone = [checkpoint.network_of(checkpoint.load(file))(pictures()) for file in FILES]
+        together = checkpoint.network_of(state)(pictures())
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+    torch.testing.assert_close(together, torch.stack(alone).mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_calibrated_it_is_a_checkpoint_like_any_other(runs, capsys, half):
+    assert join(f"--half={half}", "--tta=flip") == 0
+    assert "faces, before" in capsys.readouterr().out
+    state = checkpoint.load(JOINED)
+    assert state["network"]["variant"] == "0x2" and state["tta"] == "flip"
+    assert state["network"]["parameters"] == checkpoint.network_of(state).parameter_count()
+    kinds = {value.dtype for value in state["weights"].values() if value.is_floating_point()}
+    assert kinds == {torch.float16 if half else torch.float32}
+    assert [one["epoch"] for one in state["members"]] == [1, 1]
+    assert state["thresholds"]["data"].endswith("validation faces of all.csv")
+    assert checkpoint.main([str(JOINED)]) == 0
+    assert "1 and 1 of 2 networks side by side" in capsys.readouterr().out
+    # Its limits are those of its own scores, which test.py sees too, with heatmaps and a report.
+    argv = [*LITE, "--prefix=log/one", f"--test_checkpoint={JOINED}", "--data.test=all.csv"]
+    assert testing_command.main([*argv, "--cam"]) == 0
+    scored = pd.read_csv("log/one/test/scores.csv")
+    assert len(scored) and scored["score"].notna().all()
+    assert "1 and 1" in Path("log/one/test/report.html").read_text(encoding="utf-8")
+
+
+def test_what_trained_any_member_is_refused_as_a_test(runs):
+    rows = pd.read_csv("all.csv")
+    seen = rows[rows["split"] == "train"].index
+    # The second was trained on a few rows that the first never saw.
+    few, rest = rows.drop(seen[:4]), rows.copy()
+    few.to_csv("few.csv", index=False)
+    argv = [*LITE, "--data.train=few.csv", "--prefix=log/few"]
+    assert train.main(argv) == 0
+    options = ["--prefix=log/few", f"--members={FILES[1]}", "--out=both/detector.safetensors"]
+    assert calibrate.main([*LITE, "--data.train=few.csv", *options]) == 0
+    rest.loc[seen[:4]].drop(columns="split").to_csv("new_to_one.csv", index=False)
+    argv = [*LITE, "--prefix=log/few", "--data.test=new_to_one.csv"]
+    assert testing_command.main(argv) == 0
+    with pytest.raises(UserError, match="was trained or validated on some of these rows"):
+        testing_command.main([*argv, "--test_checkpoint=both/detector.safetensors"])
+
+
+def test_an_ensemble_is_trained_on_from_its_file(runs):
+    assert join("--half=True") == 0
+    argv = [*LITE, "--data.train=all.csv", "--prefix=log/tuned", "--model.variant=0x2"]
+    assert train.main([*argv, f"--model.weights={JOINED}"]) == 0
+    state = checkpoint.load("log/tuned/checkpoints/best.pth")
+    assert state["network"]["variant"] == "0x2" and "members" not in state
+    assert {v.dtype for v in state["weights"].values() if v.is_floating_point()} == {torch.float32}
+
+
+def test_its_heatmaps_see_all_members():
+    network = networks.build("EfficientNetLite", Model(variant="0x3"), 2, 0.0, InputSize())
+    seen = []
+    network.heatmap_layer.register_forward_hook(lambda _, __, maps: seen.append(maps.shape))
+    network(torch.zeros(2, 3, 224, 224))
+    assert seen == [(2, 3 * 1280, 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--face.margin=10%"], "crop differ"),
+        (["--data.num_classes=1"], "network.num_classes differ"),
+        (["--model.variant=1"], "network.variant differ"),
+    ],
+)
+def test_strangers_are_refused(runs, change, words):
+    run = f"log/stranger{'_'.join(change).replace('=', '_').replace('%', '')}"
+    assert train.main([*LITE, "--data.train=all.csv", f"--prefix={run}", *change]) == 0
+    with pytest.raises(UserError, match=words):
+        ensemble.join([FILES[0], Path(run) / "checkpoints" / "best.pth"])
+
+
+def test_so_many_or_such_networks_side_by_side_there_are_not(runs, networks_with_tiny):
+    with pytest.raises(UserError, match=r"no variant 0x4, it has .*0x2, 0x3"):
+        ensemble.join([FILES[0]] * 4)
+    assert train.main([*SMALL, "--data.train=all.csv", "--prefix=log/tiny"]) == 0
+    with pytest.raises(UserError, match="side by side: Tiny has no variant"):
+        ensemble.join([Path("log/tiny/checkpoints/best.pth")] * 2)
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(runs):
+    with pytest.raises(UserError, match="float16 cannot hold, as large"):
+        ensemble.in_half({"small": torch.ones(2), "large": torch.tensor([1e6])}, "best.pth")
+    held = ensemble.in_half({"value": torch.tensor([0.1]), "count": torch.tensor(3)}, "best.pth")
+    assert held["value"].dtype == torch.float16 and held["count"].dtype == torch.int64
