@@ -3,6 +3,7 @@
     python leave_one_out.py --config_file configs/SBI.yaml --data.train data/all/manifest.csv
     python leave_one_out.py --config_file configs/SBI.yaml --only celeb_df,dfdc
     python leave_one_out.py --config_file configs/SBI.yaml --by method --prefix log/lomo
+    python leave_one_out.py --config_file configs/SBI.yaml --members log/a,log/b --prefix log/both
 
 Each run is train.py's and test.py's own, in a folder of its name within `prefix`, on train.csv and
 test.csv there: no row of the source trains or validates, nor one that shares a person, a clip or a
@@ -14,10 +15,12 @@ tested is not done again.
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+import calibrate as calibration
 import checkpoint
 import dataset
 import manifest
@@ -25,7 +28,7 @@ import processes as several
 import test as testing_command
 import train as training_command
 import utils
-from flags import Config, LeaveOneOut
+from flags import Calibrate, Config, LeaveOneOut
 from manifest import REAL
 from processes import Processes
 from report import card, left_out, result, subgroups
@@ -83,9 +86,11 @@ def leave_one_out(
             held = held_out(rows, valid, config.by, name)
             own = config_of(config, rows, held, out / folder)
             if processes.first:
-                said = f"; {own.num_epochs} epochs" if config.same_steps else ""
+                counts = config.same_steps and not config.members
+                said = f"; {own.num_epochs} epochs" if counts else ""
                 print(f"\n[+] {number} of {len(folders)}: {sentence(held)}{said}", flush=True)
-            status, found = one(own, held, processes)
+            run = partial(side_by_side, prefixes=config.members) if config.members else one
+            status, found = run(own, held, processes)
         except UserError as error:
             if processes.world > 1:
                 raise  # the others may be elsewhere: all of them end
@@ -99,7 +104,7 @@ def leave_one_out(
         epochs[folder] = own.num_epochs
     if processes.first:
         title = f"{config.network}, leaving one {config.by} out"
-        note = steps_note(config, epochs)
+        note = how_note(config, epochs)
         print("\n" + left_out.write(out, config.by, results, failed, title, note))
         card.write(config.card, [*left_out.across(config.by, results, failed, note).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
@@ -112,15 +117,53 @@ def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result |
     if processes.first:
         write_rows(held, run)
     processes.wait()
+    best = run / "checkpoints" / "best.pth"
     with alone_in(run, processes.first):
         if status := training_command.train(own, processes):
             return status, None
         processes.wait()  # the first writes best.pth when the others are done
-        if own.cam or own.robustness or not is_tested(run, own.subgroups):
+        if own.cam or own.robustness or not is_tested(run, best, own.subgroups):
             testing_command.test(own, processes)
             processes.wait()
-    state = checkpoint.load(run / "checkpoints" / "best.pth")
-    return 0, result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap, home=run)
+    return 0, tested(run, best, own)
+
+
+def side_by_side(
+    own: Config, held: HeldOut, processes: Processes, prefixes: Sequence[str]
+) -> tuple[int, Result | None]:
+    """Test the networks that earlier calls trained without it, all of them as one; status 0.
+
+    Raises UserError where one is missing, and where one saw what it is tested on.
+    """
+    if processes.world > 1:
+        raise UserError("members are put side by side in one process: start it without torchrun")
+    run = Path(own.prefix)
+    files = [Path(prefix) / run.name / "checkpoints" / "best.pth" for prefix in prefixes]
+    best = run / "calibrated" / "best.safetensors"
+    with alone_in(run, processes.first):
+        write_rows(held, run)
+        if not is_of(best, files):
+            first, *others = map(str, files)
+            values = own.model_dump() | {"test_checkpoint": first, "members": others}
+            calibration.calibrate(Calibrate.model_validate(values | {"out": str(best)}), processes)
+        testing = own.model_copy(update={"test_checkpoint": str(best)})
+        if own.cam or own.robustness or not is_tested(run, best, own.subgroups):
+            testing_command.test(testing, processes)
+    return 0, tested(run, best, own)
+
+
+def is_of(joined: Path, files: Sequence[Path]) -> bool:
+    """Whether a checkpoint is there, and of these members."""
+    if not joined.is_file():
+        return False
+    known = [one["checkpoint_sha256"] for one in checkpoint.load(joined).get("members", [])]
+    return known == [utils.sha256_file(file) for file in files if file.is_file()]
+
+
+def tested(run: Path, best: Path, own: Config) -> Result:
+    """What the test in a run's folder found, of its checkpoint `best`."""
+    state = checkpoint.load(best)
+    return result.evaluated(run / "test" / "scores.csv", state, [], own.bootstrap, home=run)
 
 
 def write_rows(held: HeldOut, run: Path) -> None:
@@ -173,23 +216,24 @@ def samples(rows: pd.DataFrame, config: Config) -> float:
     return len(trains) * (1 + reals)
 
 
-def steps_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:
-    """What the tables say of `same_steps`; empty without it."""
+def how_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:
+    """What the tables say of `same_steps` and of `members`; empty without them."""
+    if config.members:
+        return f"Each row: networks side by side, those of {' and '.join(config.members)}."
     if not config.same_steps:
         return ""
     each = ", ".join(f"{name} {number}" for name, number in epochs.items())
     return f"About as many steps each as {config.num_epochs} epochs of all rows; epochs: {each}."
 
 
-def is_tested(run: Path, subgroups: Sequence[str]) -> bool:
-    """Whether the test in the folder is that of its best checkpoint, on its test.csv, and has
+def is_tested(run: Path, best: Path, subgroups: Sequence[str]) -> bool:
+    """Whether the test in the folder is that of its checkpoint `best`, on its test.csv, and has
     these subgroups.
     """
     try:
         about = json.loads((run / "test" / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    best = run / "checkpoints" / "best.pth"
     if not set(subgroups) <= set(about.get("subgroups", {})):
         return False
     return about.get("checkpoint_sha256") == utils.sha256_file(best)

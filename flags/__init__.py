@@ -226,10 +226,17 @@ class LeaveOneOut(Config):
         False, "num_epochs is that of all rows: a run that has fewer of them left takes more "
         "epochs, so that each takes about as many steps.",
     )  # fmt: skip
+    members: list[str] = described(
+        [], "Prefixes of earlier calls, two or more: nothing is trained, and of each value their "
+        "networks are tested side by side, with limits of their own.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_run_each(self) -> "LeaveOneOut":
-        wrong = [
+        wrong = ["members: it takes two prefixes or more"] if len(self.members) == 1 else []
+        if self.prefix in self.members:
+            wrong.append(f"members: {self.prefix} is this call's own prefix: choose another")
+        wrong += [
             f"{key} {value}: each of the runs begins anew and has a test of its own: remove it"
             for key, value in {
                 "checkpoint": self.checkpoint,
@@ -260,6 +267,11 @@ class Ablation(LeaveOneOut):
         "YAML: name of a row -> settings in which it differs; first: {}.",
     )
     rows: list[str] = described([], "Rows of it to run; empty: all. The first always runs.")
+
+    @model_validator(mode="after")
+    def _trains_each_row(self) -> "Ablation":
+        wrong = ["members: each row of an ablation is trained: remove it"] if self.members else []
+        return refuse_if(wrong, self)
 
 
 class Prepare(Section):

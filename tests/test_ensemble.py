@@ -10,6 +10,7 @@ import torch
 import calibrate
 import checkpoint
 import ensemble
+import leave_one_out
 import networks
 import test as testing_command
 import train
@@ -145,3 +146,52 @@ def test_weights_that_half_precision_cannot_hold_are_refused(runs):
         ensemble.in_half({"small": torch.ones(2), "large": torch.tensor([1e6])}, "best.pth")
     held = ensemble.in_half({"value": torch.tensor([0.1]), "count": torch.tensor(3)}, "best.pth")
     assert held["value"].dtype == torch.float16 and held["count"].dtype == torch.int64
+
+
+# ------------------------------------------------------------------------------- left out
+
+
+@pytest.fixture
+def left_out(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two calls of leave_one_out.py, whose networks are of the kind that stands side by side."""
+    monkeypatch.chdir(tmp_path)
+    sources_of_three.write(tmp_path)
+    argv = [*LITE, "--data.train=all.csv", "--only=alpha,beta"]
+    for seed in (0, 1):
+        assert leave_one_out.main([*argv, f"--prefix=log/{seed}", f"--seed={seed}"]) == 0
+    return [*argv, "--members=log/0,log/1", "--prefix=log/both"]
+
+
+def test_sources_left_out_are_tested_by_all_networks_that_never_saw_them(left_out, capsys):
+    assert leave_one_out.main(left_out) == 0
+    assert "networks side by side, those of log/0 and log/1" in capsys.readouterr().out
+    table = pd.read_csv("log/both/leave_one_out.csv")
+    assert table["left_out"].tolist() == ["alpha", "beta", "mean of all"]
+    # Its score of a face is the mean of its members' logits.
+    scored = [pd.read_csv(f"log/{name}/alpha/test/scores.csv") for name in ("0", "1", "both")]
+    logits = [np.log(one["score"] / (1 - one["score"])) for one in scored]
+    np.testing.assert_allclose(logits[2], (logits[0] + logits[1]) / 2, atol=1e-4)
+    assert not Path("log/both/alpha/checkpoints").exists()  # nothing was trained
+    # The same call does nothing anew; other members do.
+    file = Path("log/both/alpha/calibrated/best.safetensors")
+    before = file.stat().st_mtime_ns
+    assert leave_one_out.main(left_out) == 0 and file.stat().st_mtime_ns == before
+    turned = [a.replace("log/0,log/1", "log/1,log/0") for a in left_out]
+    assert leave_one_out.main(turned) == 0 and file.stat().st_mtime_ns > before
+
+
+def test_a_network_that_saw_the_source_is_not_tested_on_it(left_out, capsys):
+    argv = [*LITE, "--data.train=all.csv", "--prefix=log/knows/alpha"]
+    assert train.main(argv) == 0
+    knowing = [a.replace("log/0,log/1", "log/0,log/knows") for a in left_out]
+    assert leave_one_out.main(knowing) == 2
+    said = capsys.readouterr().out
+    assert "alpha: " in said and "was trained or validated on some of these rows" in said
+    assert "log/knows/beta/checkpoints/best.pth: no such checkpoint" in said
+
+
+@pytest.mark.parametrize("members", ["log/0", "log/0,log/both"])
+def test_members_that_are_none_are_refused(left_out, members, capsys):
+    with pytest.raises(SystemExit):
+        leave_one_out.main([a.replace("log/0,log/1", members) for a in left_out])
+    assert "members: " in capsys.readouterr().err
