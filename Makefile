@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RELEASED := --config_file configs/release.yaml --test_checkpoint weights/detector.safetensors
+BLENDS := log/release_blends
 # The stamps hold the requirements that were installed: nothing is installed twice.
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
@@ -65,8 +66,11 @@ bench: $(READY_DEV) ## print speed ratios against named references
 release: $(READY) ## train the released detector again: make release DATA=manifest.csv
 	@test -f "$(DATA)" || { echo "Name a manifest with splits: make release DATA=manifest.csv"; exit 1; }
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
+	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)" --prefix $(BLENDS) \
+		--fakes.mix blend --num_epochs 14 --EARLY_STOPPING_EPOCH 4
 	$(RUN) calibrate.py --config_file configs/release.yaml --data.train "$(DATA)" \
-		--tta flip --films.frames 16 --out weights/detector.safetensors # and rows.csv beside it
+		--members $(BLENDS)/checkpoints/best.pth --half True --tta flip --films.frames 16 \
+		--out weights/detector.safetensors # and rows.csv beside it
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --card README.md#released
 	$(RUN) test.py $(RELEASED) --data.test "$(DATA)" --robustness --perturb.count 400 \
 		--subgroups source,method,face_side --card weights/README.md#own

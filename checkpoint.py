@@ -282,11 +282,18 @@ def epochs(state: dict[str, Any]) -> str:
 
 def _epoch_words(state: dict[str, Any]) -> str:
     if members := state.get("members"):
-        return f"{epochs(state)} of {len(members)} networks side by side"
+        each = [f"{one['epoch']}{_value_of_best(one['best'])}" for one in members]
+        return f"{' and '.join(each)}, {len(members)} networks side by side"
     best = state["best"]
     return (
         f"{epochs(state)}, best so far {best['epoch']} (validation loss {best['valid_loss']:.5f})"
     )
+
+
+def _value_of_best(best: dict[str, Any]) -> str:
+    value, metric = best.get("value"), str(best.get("metric"))
+    measured = isinstance(value, float) and metric.startswith("valid_")
+    return f" ({metric} {value:.5f})" if measured else ""
 
 
 def _films_line(limits: dict[str, Any] | None) -> list[str]:

@@ -56,7 +56,9 @@ TYPES: dict[str, Any] = {
     },
     "epoch": int,
     "history": [dict],
-    "members": [{"epoch": int, "history": [dict], "checkpoint_sha256": str}],
+    "members": [
+        {"epoch": int, "history": [dict], "best": {"epoch": int}, "checkpoint_sha256": str},
+    ],
     "best": {"epoch": int, "valid_loss": Real},
     "data": {"train": str, "valid": str, "rows": str},
     "versions": dict,

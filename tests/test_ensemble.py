@@ -75,7 +75,7 @@ def test_calibrated_it_is_a_checkpoint_like_any_other(runs, capsys, half):
     assert [one["epoch"] for one in state["members"]] == [1, 1]
     assert state["thresholds"]["data"].endswith("validation faces of all.csv")
     assert checkpoint.main([str(JOINED)]) == 0
-    assert "1 and 1 of 2 networks side by side" in capsys.readouterr().out
+    assert "2 networks side by side" in capsys.readouterr().out
     # Its limits are those of its own scores, which test.py sees too, with heatmaps and a report.
     argv = [*LITE, "--prefix=log/one", f"--test_checkpoint={JOINED}", "--data.test=all.csv"]
     assert testing_command.main([*argv, "--cam"]) == 0
