@@ -20,6 +20,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     files = [Path(name) for name in (best, *config.members)]
     target = Path(config.out or run / "calibrated" / "best.safetensors")
     refuse(config, files, target)
-    state = ensemble.join(files) if config.members else checkpoint.load(files[0])
+    state = ensemble.join(files, config.tta) if config.members else checkpoint.load(files[0])
     if config.half:
-        state["weights"] = ensemble.in_half(state["weights"], files[0].name)
+        state["weights"] = ensemble.in_half(state["weights"], " beside ".join(map(str, files)))
     chosen = to_calibrate(config)
     before = known_rows(chosen, config, files)
     for note in chosen.notes:
@@ -158,13 +159,9 @@ def known_rows(rows: Rows, config: Calibrate, files: list[Path]) -> pd.DataFrame
 
     Raises UserError where one was trained on some of the rows.
     """
-    found: pd.DataFrame | None = None
-    for file in files:
-        one = known_to(file, rows, config)
-        if one is None:
-            return None
-        found = one if found is None else seen.with_new(found, one)
-    return found
+    of_each = [known_to(file, rows, config) for file in files]
+    known = [one for one in of_each if one is not None]
+    return reduce(seen.with_new, known) if len(known) == len(files) else None
 
 
 def known_to(file: Path, rows: Rows, config: Calibrate) -> pd.DataFrame | None:

@@ -215,8 +215,7 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
     about, size, crop = state["network"], state["input"], state["crop"]
     pairs = {
         "network": (about["name"], config.network),
-        # Empty means the network's first; a checkpoint that is of another says so itself.
-        "model.variant": (about["variant"], config.model.variant or about["variant"]),
+        "model.variant": (about["variant"], _variant_meant(state, config)),
         "model.in_channels": (size["channels"], config.model.in_channels),
         "data.num_classes": (about["num_classes"], config.data.num_classes),
         "data.crop": (crop["faces"], config.data.crop),
@@ -231,6 +230,15 @@ def contradictions(state: dict[str, Any], config: Config) -> list[str]:
         for key, (old, new) in pairs.items()
         if old != new
     ]
+
+
+def _variant_meant(state: dict[str, Any], config: Config) -> str:
+    """The variant that a configuration means for a checkpoint: its own where it names none, and
+    so many side by side where it names that of the checkpoint's members.
+    """
+    stored, named = state["network"]["variant"], config.model.variant
+    side_by_side = f"{named}x{len(state.get('members', []))}"
+    return stored if not named or stored == side_by_side else named
 
 
 # ------------------------------------------------------------------------------- describe

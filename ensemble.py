@@ -16,6 +16,7 @@ import torch
 import checkpoint
 import networks
 import splits
+from flags import Face
 from networks.backbones import Weights, head_name, side_by_side
 from thresholds import NO_THRESHOLDS
 from utils import UserError, sha256_file
@@ -23,25 +24,31 @@ from utils import UserError, sha256_file
 State = dict[str, Any]
 """What a checkpoint holds (checkpoint.load)."""
 
-ALIKE = ("labels", "input", "crop", "rule", "tta")
-"""Keys in which members must agree: the faces that they see, and how scores come about."""
+ALIKE = ("labels", "input", "rule")
+"""Keys in which members must agree, beside `crop` and `tta`: the faces that they see, and how
+scores come about.
+"""
 
-KEPT = ("format", "versions", "weights_licence", *ALIKE)
+KEPT = ("format", "versions", "crop", *ALIKE)
 """Keys that are the first member's."""
 
 BACKBONE = "backbone."
 """What the names of a checkpoint's weights begin with."""
 
 
-def join(files: Sequence[Path]) -> State:
+def join(files: Sequence[Path], tta: str = "") -> State:
     """One checkpoint of several, without limits, and with `members`: what each of them was.
 
-    Raises UserError where they are not of one kind, or where no network has them side by side.
+    tta: how it scores; empty: as they do, and then they must agree. Raises UserError where they
+    are not of one kind, or one twice, or where no network has them side by side.
     """
     states = [checkpoint.load(file) for file in files]
     first = states[0]
+    members = [_member(*one) for one in zip(states, files, strict=True)]
+    if len({one["checkpoint_sha256"] for one in members}) < len(members):
+        raise UserError(f"{', '.join(map(str, files))}: one checkpoint twice is no second member")
     for file, state in zip(files[1:], states[1:], strict=True):
-        if differ := _differences(first, state):
+        if differ := _differences(first, state, tta):
             raise UserError(f"{file} is no member beside {files[0]}: {', '.join(differ)} differ")
     about = first["network"] | {
         "variant": _variant(first["network"], len(states)),
@@ -60,7 +67,8 @@ def join(files: Sequence[Path]) -> State:
         "best": {"epoch": 0, "valid_loss": float("nan")},
         "data": _data(states),
         "training": {},
-        "members": [_member(*one) for one in zip(states, files, strict=True)],
+        "tta": tta or _tta(first),
+        "members": members,
     }
     about["parameters"] = checkpoint.network_of(state).parameter_count()
     return state
@@ -78,13 +86,20 @@ def in_half(weights: Weights, name: str) -> Weights:
 # --------------------------------------------------------------------------- small pieces
 
 
-def _differences(one: State, other: State) -> list[str]:
+def _differences(one: State, other: State, tta: str) -> list[str]:
     """Keys in which two checkpoints differ that would have to be alike."""
-    of_network = ("name", "variant", "num_classes")
-    differ = [
-        f"network.{key}" for key in of_network if one["network"][key] != other["network"][key]
-    ]
-    return differ + [key for key in ALIKE if one.get(key) != other.get(key)]
+    about, beside = one["network"], other["network"]
+    names = ("name", "variant", "num_classes")
+    differ = [f"network.{name}" for name in names if about[name] != beside[name]]
+    differ += [key for key in ALIKE if one[key] != other[key]]
+    older = Face().model_dump()  # what a key means to a checkpoint that is older than it
+    crops = (older | one["crop"], older | other["crop"])
+    differ += [f"crop.{key}" for key in crops[0] if crops[0][key] != crops[1].get(key)]
+    return differ + (["tta"] if not tta and _tta(one) != _tta(other) else [])
+
+
+def _tta(state: State) -> str:
+    return state.get("tta", "none")  # the first versions had no other
 
 
 def _variant(about: dict[str, Any], count: int) -> str:

@@ -130,7 +130,8 @@ def description(network: Detector, state: dict[str, Any], sha256: str) -> dict[s
     about = {key: json.dumps(without_nan(value), allow_nan=False) for key, value in kept.items()}
     about["checkpoint_sha256"] = sha256
     licence = (getattr(network.backbone, "pretrained_cfg", None) or {}).get("license")
-    if licence and network.weights_from.startswith(PUBLISHED):
+    began_from = network.weights_from.split(" + ")  # of several side by side each is named
+    if licence and any(one.startswith(PUBLISHED) for one in began_from):
         about["weights_licence"] = f"{licence}, of the weights that training started from"
     return about
 

@@ -25,6 +25,7 @@ import checkpoint
 import dataset
 import manifest
 import processes as several
+import seen
 import test as testing_command
 import train as training_command
 import utils
@@ -142,7 +143,13 @@ def side_by_side(
     best = run / "calibrated" / "best.safetensors"
     with alone_in(run, processes.first):
         write_rows(held, run)
-        if not is_of(best, files):
+        for file in files:
+            if seen.rows_of(file, checkpoint.load(file)) is None:
+                raise UserError(
+                    f"{file}: its {seen.ROWS_FILE} is missing or another run's, so nobody can tell "
+                    "whether it saw what is tested"
+                )
+        if not is_of(best, files, own.tta):
             first, *others = map(str, files)
             values = own.model_dump() | {"test_checkpoint": first, "members": others}
             calibration.calibrate(Calibrate.model_validate(values | {"out": str(best)}), processes)
@@ -152,12 +159,14 @@ def side_by_side(
     return 0, tested(run, best, own)
 
 
-def is_of(joined: Path, files: Sequence[Path]) -> bool:
-    """Whether a checkpoint is there, and of these members."""
+def is_of(joined: Path, files: Sequence[Path], tta: str) -> bool:
+    """Whether a checkpoint is there, of these members, and scores by this `tta`, or by theirs."""
     if not joined.is_file():
         return False
-    known = [one["checkpoint_sha256"] for one in checkpoint.load(joined).get("members", [])]
-    return known == [utils.sha256_file(file) for file in files if file.is_file()]
+    state = checkpoint.load(joined)
+    known = [one["checkpoint_sha256"] for one in state.get("members", [])]
+    wanted = tta or checkpoint.load(files[0]).get("tta", "none")
+    return known == [utils.sha256_file(file) for file in files] and state["tta"] == wanted
 
 
 def tested(run: Path, best: Path, own: Config) -> Result:
@@ -183,7 +192,9 @@ def write_rows(held: HeldOut, run: Path) -> None:
                 f"{run}: data.train or what is left out of it changed since this run began: choose "
                 "another --prefix"
             )
-        (run / "test" / "metrics.json").unlink(missing_ok=True)
+        # What was fitted and found with the rows before: limits of `members`, and the test.
+        for old in ("test/metrics.json", "calibrated/best.safetensors", "calibrated/rows.csv"):
+            (run / old).unlink(missing_ok=True)
         utils.write_atomic(file, text)
 
 

@@ -70,7 +70,9 @@ def overlap(
     mine = _hashes(rows, cache)
     if not validated:
         of_training = known["split"] == "train"
-        only = (mine["content"] != "") & mine["content"].isin(known["content"][~of_training])
+        # Of several networks side by side one may have validated on what trained another.
+        trained = {v for c in SHARED_PICTURES for v in known[c][of_training].tolist()}
+        only = mine["content"].isin(set(known["content"][~of_training]) - trained - {""})
         known, mine, rows = known[of_training], mine[~only], rows[~only.to_numpy()]
     found = []
     for what, columns in SHARED.items():
@@ -82,8 +84,10 @@ def overlap(
     return found
 
 
+SHARED_PICTURES = ("content", "original", "media")
+
 SHARED = {
-    "a picture, or its original,": ("content", "original", "media"),
+    "a picture, or its original,": SHARED_PICTURES,
     "a video": ("video", "source_video"),
     "an identity": ("identity", "source_identity"),
 }

@@ -8,6 +8,7 @@ settings.py reads it from defaults, then a YAML, then the command line.
 
 import os
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -184,7 +185,7 @@ class Calibrate(Config):
     """What calibrate.py reads: all of a run, and where the new checkpoint goes."""
 
     films: Films = described(Films, "Films made of validation photographs.")
-    members: list[str] = described(
+    members: list[PathText] = described(
         [], "Checkpoints of the same kind of network beside test_checkpoint: all become one, side "
         "by side, which answers with the mean of their logits.",
     )  # fmt: skip
@@ -226,7 +227,7 @@ class LeaveOneOut(Config):
         False, "num_epochs is that of all rows: a run that has fewer of them left takes more "
         "epochs, so that each takes about as many steps.",
     )  # fmt: skip
-    members: list[str] = described(
+    members: list[PathText] = described(
         [], "Prefixes of earlier calls, two or more: nothing is trained, and of each value their "
         "networks are tested side by side, with limits of their own.",
     )  # fmt: skip
@@ -234,7 +235,7 @@ class LeaveOneOut(Config):
     @model_validator(mode="after")
     def _one_run_each(self) -> "LeaveOneOut":
         wrong = ["members: it takes two prefixes or more"] if len(self.members) == 1 else []
-        if self.prefix in self.members:
+        if Path(self.prefix).resolve() in [Path(prefix).resolve() for prefix in self.members]:
             wrong.append(f"members: {self.prefix} is this call's own prefix: choose another")
         wrong += [
             f"{key} {value}: each of the runs begins anew and has a test of its own: remove it"

