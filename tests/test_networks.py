@@ -68,10 +68,24 @@ def test_parameters(name, variant, count):
 def test_every_variant_is_timms_network():
     for name, prefix in (("ResNet", "resnet"), ("EfficientNetLite", "tf_efficientnet_lite")):
         for variant in networks.find(name).VARIANTS:
+            if "x" in variant:
+                continue  # several side by side: below
             with torch.device("meta"):
                 theirs = timm.create_model(prefix + variant, num_classes=2)
             ours = on_paper(name, variant=variant).backbone
             assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_side_by_side_are_so_many_with_one_head(count):
+    alone = on_paper("EfficientNetLite", variant="0").backbone
+    together = on_paper("EfficientNetLite", variant=f"0x{count}").backbone
+    head = [name for name in alone.state_dict() if name.startswith("classifier.")]
+    assert len(together.state_dict()) == count * (len(alone.state_dict()) - len(head)) + len(head)
+    assert together.head.in_features == count * alone.classifier.in_features
+    with torch.device("meta"):
+        dropping = build("EfficientNetLite", Model(variant=f"0x{count}"), 2, 0.5).backbone
+    assert dropping.drop.p == 0.5 and {one.drop_rate for one in dropping.members} == {0.0}
 
 
 @pytest.mark.parametrize("name", ["ResNet", "EfficientNetLite"])
