@@ -44,6 +44,9 @@ from report.figure import (
     svg,
 )
 
+NO_EPOCH = "No epoch has been finished yet."
+"""What stands for the learning curves of a run that has just begun."""
+
 COLUMNS = ("epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "lr")
 """What a row of a training log holds."""
 
@@ -211,14 +214,16 @@ def confusion(tn: int, fp: int, fn: int, tp: int) -> Plot:
 
 
 @matplotlib.rc_context(STYLE)
-def learning_curves(rows: Sequence[Mapping[str, Any]], best_epoch: int) -> Plot:
+def learning_curves(
+    rows: Sequence[Mapping[str, Any]], best_epoch: int, none: str = NO_EPOCH
+) -> Plot:
     """Loss and accuracy over the epochs as SVG text; the best epoch is marked.
 
     rows: one an epoch, with epoch, train_loss, valid_loss, train_accuracy, valid_accuracy
     (shares, 0..1) and lr; a value that is missing, None, empty or NaN leaves a gap.
-    best_epoch: that of best.pth, by `saving.best`.
+    best_epoch: that of best.pth, by `saving.best`. none: what stands there without any row.
     """
-    figure, words = _learning_figure(rows, best_epoch)
+    figure, words = _learning_figure(rows, best_epoch, none)
     return svg(figure, f"Learning curves. {words}")
 
 
@@ -233,11 +238,12 @@ def save_learning_curves(
 # --------------------------------------------------------------------------- small pieces
 
 
-def _learning_figure(rows: Sequence[Mapping[str, Any]], best_epoch: int) -> tuple[Figure, str]:
+def _learning_figure(
+    rows: Sequence[Mapping[str, Any]], best_epoch: int, none: str = NO_EPOCH
+) -> tuple[Figure, str]:
     """The figure of learning_curves() and what it says, in words."""
     if not rows:
-        words = "No epoch has been finished yet."
-        return figure_of_words("Learning curves", words, WIDE[0]), words
+        return figure_of_words("Learning curves", none, WIDE[0]), none
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in COLUMNS}
     epochs = columns["epoch"]
     size = 3 if len(rows) <= 40 else 0

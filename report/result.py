@@ -34,6 +34,9 @@ from thresholds import NO_THRESHOLDS, Thresholds
 FORMAT = 1
 """Version of metrics.json."""
 
+MEMBERS = "Several networks side by side: each has learning curves of its own, beside its own test."
+"""What stands for the learning curves of a checkpoint of several."""
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -173,7 +176,11 @@ def write_report(
             subgroups=result.parts,
             robustness=robust.plot if robust else "",
             robustness_table=robust.table if robust else None,
-            learning_curves=plots.learning_curves(_history(tested), tested.state["best"]["epoch"]),
+            learning_curves=plots.learning_curves(
+                _history(tested),
+                tested.state["best"]["epoch"],
+                MEMBERS if "members" in tested.state else plots.NO_EPOCH,
+            ),
             mistakes=mistakes,
             heatmaps=drawn,
             failures=[page.Failure(f.path, f.reason) for f in result.failures],

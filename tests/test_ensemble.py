@@ -93,7 +93,9 @@ def test_calibrated_it_is_a_checkpoint_like_any_other(runs, capsys, half):
     assert testing_command.main([*argv, "--cam"]) == 0
     scored = pd.read_csv("log/one/test/scores.csv")
     assert len(scored) and scored["score"].notna().all()
-    assert "1 and 1" in Path("log/one/test/report.html").read_text(encoding="utf-8")
+    page = Path("log/one/test/report.html").read_text(encoding="utf-8")
+    assert "1 and 1" in page and "each has learning curves of its own" in page
+    assert "No epoch has been finished" not in page
 
 
 def test_what_trained_any_member_is_refused_as_a_test(runs):
