@@ -11,7 +11,12 @@ from metrics import FAKE, REAL
 
 CHANCE = 3.0
 """Standard errors that an AUC must be away from .5 to be more than chance: a check asks some
-forty times, and of sixteen faces an AUC of .60 says nothing."""
+sixty times, and of sixteen faces an AUC of .60 says nothing."""
+
+MARK = (
+    "look for a caption, a watermark or a frame there, and cut the edge off all pictures "
+    "(face.trim): a network learns it"
+)
 
 ADVICE = {
     "file_size": "encode both classes alike (--face.format, one encoder), or keep them PNG",
@@ -26,6 +31,10 @@ ADVICE = {
     "larger ones are shrunk",
     "face_share": "crop to the face (data.crop True): fakes are framed more tightly or more widely",
     "media_area": "take reals and fakes of one resolution, or shrink the larger originals first",
+    "corner_top_left": MARK,
+    "corner_top_right": MARK,
+    "corner_bottom_left": MARK,
+    "corner_bottom_right": MARK,
     "source": "add reals and fakes of each source, or balance by source (data.balance source): a "
     "network may learn the collection instead of the forgery",
 }

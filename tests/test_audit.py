@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import manifest
 import prepare
@@ -98,6 +98,13 @@ def wide(number, label):
     return image.resize((80, 64)) if label else image, "png", {}
 
 
+def watermarked(number, label):
+    image = picture(number, 128)
+    if label:
+        ImageDraw.Draw(image).text((100, 122), "made by", fill="white", font_size=6)
+    return image, "png", {}
+
+
 def other_format(number, label):
     return picture(number), "png" if label else "jpg", {}
 
@@ -111,6 +118,7 @@ def other_format(number, label):
         (smaller, None, "area", "reals"),
         (wide, None, "aspect", "fakes"),
         (other_format, None, "is_jpeg", "reals"),
+        (watermarked, None, "corner_bottom_right", "fakes"),
         (None, lambda n, y: {"box": f"4 4 {30 + 20 * y} 40"}, "face_side", "fakes"),
         (None, lambda n, y: {"box": f"4 4 {30 + 20 * y} 40"}, "face_share", "fakes"),
         (None, lambda n, y: {"media_size": f"{640 - y * 320} 480"}, "media_area", "reals"),
