@@ -29,7 +29,7 @@ FEW = 24
 
 DECIDING = (
     "detector", "thresholds", "confidence", "min_size", "smallest", "detect_size", "select", "grow",
-    "max_size", "format", "pad",
+    "max_size", "format", "pad", "trim",
 )  # fmt: skip
 """The settings of `face` that decide which crops are stored, and how they look."""
 
@@ -154,7 +154,7 @@ def search_picture(path: str, detect: Detector, recipe: Face, folder: Path) -> F
     home = folder / key[:2]
     faces = []
     for number, detection in enumerate(detect(image)):
-        face = store(image, detection, recipe.grow, recipe.max_size, recipe.pad)
+        face = store(image, detection, recipe.grow, recipe.max_size, recipe.pad, recipe.trim)
         name = f"{_safe_stem(path)}_{key[:16]}_{number}.{recipe.format}"
         write_image(home / name, face.image)
         faces.append(

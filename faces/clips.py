@@ -115,7 +115,7 @@ def search_clip(
             goes_on.append(before is not None and same_scene(scene, before))
             for number, detection in enumerate(seen):
                 own = np.tile(frame.grown, 2)  # the boxes are those of the film's own frames
-                crop = store(frame.image, detection, face.grow, face.max_size, face.pad)
+                crop = store(frame.image, detection, face.grow, face.max_size, face.pad, face.trim)
                 name = f"{stem}_{key[:12]}_{frame.index:06d}_{number}.{face.format}"
                 write_image(home / name, crop.image, lasting)
                 stored[id(detection)] = {

@@ -1,7 +1,7 @@
 """Two crops: the stored face (context, native resolution) and what the network sees of it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -36,12 +36,22 @@ class StoredFace:
 
 
 def store(
-    image: np.ndarray, face: Detection, grow: float, max_size: int, pad: str = "none"
+    image: np.ndarray,
+    face: Detection,
+    grow: float,
+    max_size: int,
+    pad: str = "none",
+    trim: float = 0.0,
 ) -> StoredFace:
     """Cut the square of `grow` box sides around a face, shrunk to `max_size` px at the most.
 
     pad: `face.pad`, whether it stays inside the picture or is filled up around the face.
+    trim: `face.trim`, so much of the picture's shorter side is nowhere shown of each edge.
     """
+    edge = round(trim * min(image.shape[:2]))
+    image = image[edge : image.shape[0] - edge, edge : image.shape[1] - edge]
+    points = None if face.landmarks is None else face.landmarks - edge
+    face = replace(face, box=face.box - edge, landmarks=points)
     left, top, right, bottom = (
         square_inside(face.box, grow, 0.0, image.shape)
         if pad == "none"

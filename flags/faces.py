@@ -112,6 +112,13 @@ class Face(Section):
     max_size: int = described(
         512, "Longest side of the stored crop; larger ones are shrunk.", "px", ge=64
     )
+    trim: float = described(
+        0.0,
+        "How much of each edge of a picture no crop shows, as a share of its shorter side: where "
+        "captions or watermarks of one class stand.",
+        ge=0,
+        le=0.25,
+    )
     format: Literal["jpg", "png"] = described(
         "jpg", "Stored crop: JPEG 95 with 4:4:4 colour, or PNG, four times larger and slower."
     )

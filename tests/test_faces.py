@@ -555,6 +555,32 @@ def test_a_face_shows_no_more_than_one_of_that_side(side, seed):
         np.testing.assert_array_equal(crop, cv2.resize(small, (48, 48)))
 
 
+def numbered(width: int, height: int) -> np.ndarray:
+    """A picture whose every pixel says where it is."""
+    rows, columns = np.indices((height, width))
+    return np.dstack([columns, rows, np.full_like(rows, 7)]).astype(np.uint8)
+
+
+@given(st.integers(40, 200), st.integers(40, 200), boxes, st.floats(0, 0.25), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_a_trimmed_edge_is_in_no_stored_face(width, height, box, trim, mirrored):
+    edge = round(trim * min(width, height))
+    inside = [edge, edge, width - edge, height - edge]
+    box = np.add(box.clip(0, [width - 1, height - 1, width, height]), [0, 0, 1, 1])
+    face, pad = (
+        Detection(box, box.reshape(2, 2)[[0, 0, 1, 1, 0]], 0.9),
+        ("none", "reflect")[mirrored],
+    )
+    stored = store(numbered(width, height), face, 2.0, 512, pad, trim)
+    places = stored.image.reshape(-1, 3)[:, :2]
+    assert (places >= inside[:2]).all() and (places < inside[2:]).all()
+    if pad == "none":  # the face is where it was
+        corner = stored.image[0, 0, :2].astype(float)
+        seen = np.clip(box.reshape(2, 2) - corner, 0, stored.image.shape[1::-1])
+        np.testing.assert_allclose(stored.box.reshape(2, 2), seen)
+        np.testing.assert_allclose(stored.landmarks, face.landmarks - corner)
+
+
 def test_without_a_box_the_whole_picture_is_taken():
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, 40:] = 255
@@ -691,6 +717,21 @@ def no_detector(monkeypatch):
     return lambda: monkeypatch.setattr(faces.cache, "make_detector", refuse)
 
 
+def test_what_stands_at_a_trimmed_edge_is_seen_by_nobody(tmp_path, astronaut):
+    """A green frame around a face that fills most of its picture; the face keeps its place."""
+    picture, green = astronaut[20:260, 100:340].copy(), [0, 255, 0]
+    picture[:8], picture[-8:], picture[:, :8], picture[:, -8:] = (green,) * 4
+    write_image(tmp_path / "framed.png", picture)
+    path, seen = str(tmp_path / "framed.png"), {}
+    for trim in (0.0, 0.05):
+        recipe = Face(detector="haar", format="png", grow=4, trim=trim)
+        (face,) = find_faces([path], recipe, tmp_path / "cache", progress=False)[path].faces
+        crop = read_image(face["file"])
+        seen[trim] = (crop == green).all(axis=2).sum(), crop.shape, face["media_box"]
+    assert seen[0.0][0] > 1000 and seen[0.05][0] == 0
+    assert seen[0.05][1] == (216, 216, 3) and seen[0.0][2] == seen[0.05][2]
+
+
 def test_faces_are_found_stored_and_reported(tmp_path, album):
     face, wall, broken, missing = (*album, str(tmp_path / "missing.png"))
     found = find_faces([*album, missing], Face(), tmp_path / "cache", progress=False)
@@ -776,6 +817,7 @@ def test_the_cache_is_keyed_by_recipe(tmp_path, album):
         {"detect_size": 512},
         {"smallest": 0.05},
         {"pad": "reflect"},
+        {"trim": 0.05},
     ],
 )
 def test_whatever_changes_a_stored_crop_changes_the_recipe(change):
