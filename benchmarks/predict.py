@@ -46,7 +46,8 @@ def every_frame(
 ) -> tuple[float, int]:
     """Seconds for the first `count` frames, and how many faces were scored.
 
-    size: (width, height) in pixels that the network takes."""
+    size: (width, height) in pixels that the network takes.
+    """
     detector = MTCNN(keep_all=False, thresholds=[0.9, 0.9, 0.9])
     values, begun = [], 0.0
     with av.open(str(clip)) as film:
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the clip")
     parser.add_argument("--reference", type=int, default=60, help="frames that the loop judges")
     parser.add_argument("--rounds", type=int, default=3, help="of which the fastest of ours counts")
-    parser.add_argument("--checkpoint", type=Path, default=RELEASED)
+    parser.add_argument("--checkpoint", type=Path, default=RELEASED, help="the detector")
     given = parser.parse_args()
     weights = given.checkpoint.resolve()  # predict.py runs in a folder of its own
     state = checkpoint.load(weights)

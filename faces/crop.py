@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from faces.detector import Detection, beside
+from faces.detector import Detection, beside, trimmed
 from flags import parse_margin
 
 BORDER = {"reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}
@@ -48,7 +48,7 @@ def store(
     pad: `face.pad`, whether it stays inside the picture or is filled up around the face.
     trim: `face.trim`, so much of the picture's shorter side is nowhere shown of each edge.
     """
-    edge = round(trim * min(image.shape[:2]))
+    edge = trimmed(trim, image.shape)
     image = image[edge : image.shape[0] - edge, edge : image.shape[1] - edge]
     points = None if face.landmarks is None else face.landmarks - edge
     face = replace(face, box=face.box - edge, landmarks=points)

@@ -69,7 +69,7 @@ class Detector:
         small, scales = zip(*(_shrink(one, self.recipe.detect_size) for one in images), strict=True)
         found = self.search_small(small)
         return [
-            [face for face in (_scaled(one, scale) for one in faces) if not beside(face.box, shape)]
+            [face for face in (_scaled(one, scale) for one in faces) if self.shown(face, shape)]
             for shape, faces, scale in zip((i.shape for i in images), found, scales, strict=True)
         ]
 
@@ -82,8 +82,18 @@ class Detector:
             raise ValueError(f"face.detector {self.recipe.detector} cannot look around a face")
         seen = _detections(self.cascade.near(image, np.array(boxes)))
         return [
-            face if face.confidence and not beside(face.box, image.shape) else None for face in seen
+            face if face.confidence and self.shown(face, image.shape) else None for face in seen
         ]
+
+    def shown(self, face: Detection, shape: tuple[int, ...]) -> bool:
+        """Is any of it in a picture of that shape without its edges?"""
+        edge = trimmed(self.recipe.trim, shape)
+        return not beside(face.box - edge, (shape[0] - 2 * edge, shape[1] - 2 * edge))
+
+
+def trimmed(trim: float, shape: tuple[int, ...]) -> int:
+    """How many pixels `face.trim` takes of each edge of a picture of that shape."""
+    return round(trim * min(shape[:2]))
 
 
 def beside(box: np.ndarray, shape: tuple[int, ...]) -> bool:

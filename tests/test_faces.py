@@ -535,6 +535,16 @@ def test_a_detector_keeps_no_box_beside_its_picture():
     assert [face is not None for face in near] == [True, False, False, True]
 
 
+def test_a_face_that_stands_in_a_trimmed_edge_alone_is_not_kept():
+    boxes = [[0, 0, 9, 9], [0, 0, 11, 11], [50, 91, 60, 100], [40, 40, 60, 60]]
+    found = [Detection(np.array(box, float), None, 0.99) for box in boxes]
+    image = np.zeros((100, 100, 3), np.uint8)
+    for trim, kept in ((0.1, [False, True, False, True]), (0.0, [True] * 4)):
+        detector = Detector(Face(trim=trim), lambda images: [found for _ in images], None, "cpu")
+        names = [tuple(face.box) for face in detector.search([image])[0]]
+        assert [tuple(face.box) in names for face in found] == kept
+
+
 def test_a_box_at_the_edge_of_its_picture_shows_more_than_one_colour():
     image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
     crop = network_crop(image, np.array([118.0, 118, 178, 178]), np.full(4, 0.2), 48, 48)
