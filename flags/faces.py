@@ -115,7 +115,7 @@ class Face(Section):
     trim: float = described(
         0.0,
         "How much of each edge of a picture no crop shows, as a share of its shorter side: where "
-        "captions or watermarks of one class stand.",
+        "captions or watermarks of one class stand. Stored faces are read as they are.",
         ge=0,
         le=0.25,
     )
