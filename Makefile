@@ -8,9 +8,10 @@ BLENDS := log/release_blends
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BROWSER := $(VENV)/.ready-browser
+READY_GENERATOR := $(VENV)/.ready-generator
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart demo test test-slow test-browser chromium lint format bench release samples clean
+.PHONY: help install quickstart demo test test-slow test-browser chromium lint format bench generator release samples clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,7 +30,7 @@ quickstart: $(READY) ## train, test and explain a network on real photographs, i
 demo: $(READY) ## open the web page that judges your own photos and films
 	$(RUN) demo.py
 
-test: $(READY_DEV) ## run the tests, one thread a process (within 10 minutes on 2 cores)
+test: $(READY_DEV) $(READY_GENERATOR) ## run the tests, one thread a process (within 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow and not browser" -n 2 --dist loadscope
 
 test-slow: $(READY_DEV) ## run the slow tests, on real footage where it is there
@@ -63,6 +64,8 @@ bench: $(READY_DEV) ## print speed ratios against named references
 	$(RUN) -m benchmarks.fakes
 	$(RUN) -m benchmarks.predict
 
+generator: $(READY_GENERATOR) ## install what draws faces of nobody (python -m fakes.generated)
+
 release: $(READY) ## train the released detector again: make release DATA=manifest.csv
 	@test -f "$(DATA)" || { echo "Name a manifest with splits: make release DATA=manifest.csv"; exit 1; }
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
@@ -94,6 +97,12 @@ $(READY): requirements.txt | $(VENV)/bin/python
 
 $(READY_DEV): requirements-dev.txt $(READY)
 	$(RUN) -m pip install -r requirements-dev.txt
+	@touch $@
+
+# Without what random-face asks for, an older OpenCV among it: its weights are all that is used.
+$(READY_GENERATOR): requirements-generator.txt $(READY)
+	$(RUN) -m pip install -r requirements-generator.txt
+	$(RUN) -m pip install --no-deps random-face==2021.7.21.1
 	@touch $@
 
 $(READY_BROWSER): requirements-browser.txt $(READY_DEV)

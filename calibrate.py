@@ -52,7 +52,7 @@ from report import tables
 from settings import parse
 from testing.films import Moment
 from thresholds import Thresholds
-from training.rows import Rows, read_rows, require_classes
+from training.rows import Rows, require_classes, trained_and_validated
 from training.thresholds import Fitted, fitted_thresholds
 from training.usual import Reals
 from utils import UserError
@@ -146,7 +146,7 @@ def to_calibrate(config: Calibrate) -> Rows:
     whole = manifest.read(name, config.data.fake_label)
     valid = whole.split("val") if whole.has_splits else whole.rows
     if not config.data.valid and (len(valid) == 0 or not whole.has_splits):
-        return read_rows(config)  # split at random, or refused
+        return trained_and_validated(config)  # split at random, or refused
     if len(valid) == 0:
         raise UserError(f"{name}: has splits, but no row of split `val`: give it some")
     left_out = whole.left_out("val") if whole.has_splits else whole.left_out()

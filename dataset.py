@@ -18,7 +18,7 @@ from faces.crop import BoxBeside, NoLandmarks, network_crop, refuse_beside
 from faces.image import UnreadableImage, read_image
 from failures import NO_FACE, NO_FAKE, NO_LANDMARKS, UNREADABLE, Failure, check_share
 from fakes import NoFake, changes_reals, make_pair, needs_donors
-from fakes.donors import donors
+from fakes.donors import Donors, Either, donors
 from flags import Augment, Config, Data, Face, Fakes, InputSize
 from manifest import FAKE, REAL
 from metrics import grouping
@@ -113,7 +113,8 @@ class FaceDataset(Dataset):
     """Faces by (epoch, index); an index counts on through `repeat` passes over the rows.
 
     With `fakes.pairs` a real row gives two samples, itself and a fake of it, which see the same
-    crop and the same augmentation; a row that is a fake already gives one.
+    crop and the same augmentation; a row that is a fake already gives one. pasted: located rows of
+    fakes.swap.donors, whose faces are pasted and which are no samples.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class FaceDataset(Dataset):
         augment: Augment | None = None,
         repeat: int = 1,
         read: Callable[[str], np.ndarray] = read_image,
+        pasted: pd.DataFrame | None = None,
     ) -> None:
         self.read = read
         self.files = Texts(rows["file"].tolist())
@@ -141,14 +143,7 @@ class FaceDataset(Dataset):
         self.reals_too = self.fakes is not None and changes_reals(self.fakes)
         self.donors = None
         if self.fakes is not None and needs_donors(self.fakes):
-            self.donors = donors(
-                self.landmarks,
-                grouping(rows)[0],
-                self.labels == REAL,
-                # Nothing of this set itself: it would be kept, decoded pictures and all, until
-                # somebody looks for cycles.
-                partial(_stored, read, self.files),
-            )
+            self.donors = whose_faces(rows, self.files, pasted, self.fakes.swap.donated, read)
         self.augment = _augmentation(augment) if augment is not None else None
         self.margins = augment.margin if augment is not None else []
         self.each_side = augment is not None and augment.margin_each_side
@@ -244,6 +239,33 @@ def _stored(read: Callable[[str], np.ndarray], files: Sequence[str], row: int) -
     return read(files[row])
 
 
+def whose_faces(
+    rows: pd.DataFrame,
+    files: Sequence[str],
+    pasted: pd.DataFrame | None,
+    share: float,
+    read: Callable[[str], np.ndarray],
+) -> Donors | Either:
+    """Whose faces are pasted into those of `rows`, whose files are `files`: the other reals of
+    them, or with a chance of `share` those of `pasted`, which are counted on from them.
+    """
+
+    def giving(all_rows: pd.DataFrame, which: np.ndarray, all_files: Sequence[str]) -> Donors:
+        landmarks = manifest.table(all_rows["file_landmarks"], 10).reshape(-1, 5, 2)
+        # Nothing of the data set itself is kept: decoded pictures and all, it would stay until
+        # somebody looks for cycles.
+        read_row = partial(_stored, read, all_files)
+        return donors(landmarks, grouping(all_rows)[0], which, read_row)
+
+    real = rows["label"].to_numpy(np.int64) == REAL
+    if pasted is None:
+        return giving(rows, real, files)
+    both = pd.concat([rows, pasted], ignore_index=True)
+    beside = np.arange(len(both)) >= len(rows)
+    table = giving(both, beside, Texts(both["file"].tolist()))
+    return table if share == 1 else Either(table, giving(rows, real, files), share)
+
+
 def _augmentation(settings: Augment) -> Callable[[torch.Tensor], torch.Tensor]:
     from augment import augmentation  # torchvision, two seconds, for training alone
 
@@ -275,8 +297,13 @@ class RandomFaces(Dataset):
         return picture, int(self.labels[index]), index
 
 
-def training_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
-    """The training rows with their fakes and augmentation."""
+def training_set(
+    rows: pd.DataFrame, config: Config, pasted: pd.DataFrame | None = None
+) -> FaceDataset:
+    """The training rows with their fakes and augmentation. pasted: located rows of
+    fakes.swap.donors.
+    """
+    everything = rows if pasted is None else pd.concat([rows, pasted])
     return FaceDataset(
         rows,
         config.face,
@@ -286,7 +313,8 @@ def training_set(rows: pd.DataFrame, config: Config) -> FaceDataset:
         config.fakes,
         config.augment,
         config.data.repeat,
-        reader(rows, config.data),
+        reader(everything, config.data),
+        pasted,
     )
 
 

@@ -71,6 +71,7 @@ def leave_one_out(
     valid = manifest.read(data.valid, data.fake_label).rows if data.valid else rows.iloc[:0]
     subgroups.refuse_unknown(config.subgroups, [rows])  # not after hours of training
     wanted = names(rows, config.by, config.only)
+    refuse_donors_of(wanted, config)
     folders = dict(zip(wanted, plain_names(wanted), strict=True))
     alike = rows.get("near_duplicate_group")
     if processes.first and (alike is None or (alike == "").all()):
@@ -110,6 +111,18 @@ def leave_one_out(
         card.write(config.card, [*left_out.across(config.by, results, failed, note).values()])
         print(f" Together : {', '.join(str(out / name) for name in left_out.FILES)}")
     return (SOME_FAILED if failed else 0), results, failed
+
+
+def refuse_donors_of(wanted: Sequence[str], config: LeaveOneOut) -> None:
+    """Raise UserError where faces of what is left out would be pasted while training."""
+    if not config.fakes.donors:
+        return
+    rows = manifest.read(config.fakes.donors, config.data.fake_label).rows
+    if known := sorted(set(rows[config.by]) & set(wanted)):
+        raise UserError(
+            f"fakes.swap.donors {config.fakes.donors} has faces of what is left out: "
+            + ", ".join(known)
+        )
 
 
 def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result | None]:

@@ -53,6 +53,11 @@ def main(argv: list[str]) -> int:
     out = Path(config.out or f"data/{argv[0]}")
     if out.exists() and not out.is_dir():
         raise UserError(f"out {out}: Not a directory: name another, or a new one")
+    if config.fakes.donors:
+        raise UserError(
+            "fakes.swap.donors is for training: here each split pastes its own reals, so leave it "
+            "empty"
+        )
 
     media = source.index(config.root, config)
     left_out, notes = list(media.attrs.get("left_out", [])), list(media.attrs.get("notes", []))

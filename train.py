@@ -140,7 +140,7 @@ def begin(config: Config, rows: Rows, state: dict[str, Any] | None, began_from: 
     continued had other rows.
     """
     run = Path(config.prefix)
-    hashes = seen.row_hashes(pd.concat([rows.train, rows.valid]), config.data.cache)
+    hashes = seen.row_hashes(rows.used, config.data.cache)
     seen.refuse_same_pictures(hashes)
     if state and state["data"]["rows"] != utils.sha256_text(hashes):
         raise UserError(

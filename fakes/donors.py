@@ -51,6 +51,22 @@ class Donors:
             raise NoFake(f"the face to paste cannot be read: {error}") from error
 
 
+@dataclass(frozen=True)
+class Either:
+    """Two tables of donors: one of `first` with a chance of `share`, else one of `second`."""
+
+    first: Donors
+    second: Donors
+    share: float
+
+    def of(self, row: int) -> Draw:
+        """As of Donors; `row` is the same face in both."""
+        return partial(self._drawn, row)
+
+    def _drawn(self, row: int, random: np.random.Generator) -> Donor:
+        return (self.first if random.random() < self.share else self.second).of(row)(random)
+
+
 def donors(
     landmarks: np.ndarray,
     groups: np.ndarray,

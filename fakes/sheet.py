@@ -3,6 +3,8 @@
     python -m fakes.sheet data/portraits/faces --out sheet.png --fakes.type warp --count 30
     python -m fakes.sheet data/portraits/faces --fakes.type blend   # Shiohara & Yamasaki (2022)
     python -m fakes.sheet data/portraits/faces --fakes.type swap    # another's face (Face X-ray)
+    python -m fakes.sheet data/portraits/faces --fakes.type swap \\
+        --fakes.swap.donors data/generated/faces.csv       # a face of nobody (fakes/generated.py)
     python -m fakes.sheet data/portraits/faces --fakes.type warp --fakes.warp.align True \\
         --fakes.warp.hull .5                               # the recipe of Li & Lyu (2018)
 
@@ -10,15 +12,17 @@ Takes a folder of stored faces or any pictures with a face; each pair shows the 
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+import manifest
 from faces.crop import BoxBeside, NoLandmarks, network_crop
 from faces.detector import Detection, make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
 from fakes import NoFake, make_pair, needs_donors
-from fakes.donors import donors
+from fakes.donors import Donors, donors
 from flags import Sheet
 from settings import parse
 from utils import UserError, run_command
@@ -35,11 +39,14 @@ def main(argv: list[str]) -> int:
     if config.fakes.type == "none":
         raise UserError("fakes.type is none: name a recipe, as --fakes.type warp")
     pairs: list[np.ndarray] = []
-    known = faces_in(Path(argv[0]), config)
-    none = np.full((5, 2), np.nan)  # a Haar cascade's
-    landmarks = np.array([none if f.landmarks is None else f.landmarks for _, _, f in known])
-    pictures, everybody = [image for _, image, _ in known], np.arange(len(known))
-    table = donors(landmarks.reshape(-1, 5, 2), everybody, everybody >= 0, pictures.__getitem__)
+    # Ten times as many where faces are pasted: else a few would be in all of the pairs.
+    enough = config.count * (10 if needs_donors(config.fakes) else 1)
+    known = faces_in(sorted(Path(argv[0]).rglob("*")), config, enough)
+    given: list[Known] = []
+    if config.fakes.donors:
+        named = manifest.read(config.fakes.donors).rows["path"]
+        given = faces_in([Path(path) for path in named], config, enough)
+    table = table_of(known, given)
     for number, (path, image, face) in enumerate(known):
         if len(pairs) == config.count:
             break
@@ -63,15 +70,25 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def faces_in(folder: Path, config: Sheet) -> list[tuple[Path, np.ndarray, Detection]]:
-    """The largest face of each picture, until there are enough for the sheet.
+Known = tuple[Path, np.ndarray, Detection]
+"""A picture and its largest face."""
 
-    Enough is ten times as many where faces are pasted: else a few would be in all of them.
-    """
+
+def table_of(known: list[Known], given: list[Known]) -> Donors:
+    """Whose faces are pasted: those of `given`, or where there are none, of the pictures."""
+    both = [*known, *given]
+    none = np.full((5, 2), np.nan)  # a Haar cascade's
+    landmarks = np.array([none if f.landmarks is None else f.landmarks for _, _, f in both])
+    pictures, everybody = [image for _, image, _ in both], np.arange(len(both))
+    giving = everybody >= (len(known) if given else 0)
+    return donors(landmarks.reshape(-1, 5, 2), everybody, giving, pictures.__getitem__)
+
+
+def faces_in(paths: Iterable[Path], config: Sheet, enough: int) -> list[Known]:
+    """The largest face of each picture, until there are enough for the sheet."""
     detect = make_detector(config.face)
-    enough = config.count * (10 if needs_donors(config.fakes) else 1)
-    found: list[tuple[Path, np.ndarray, Detection]] = []
-    for path in sorted(folder.rglob("*")):
+    found: list[Known] = []
+    for path in paths:
         if len(found) == enough:
             break
         if path.suffix.lower() not in SUFFIXES:

@@ -15,7 +15,7 @@ from pydantic import field_validator, model_validator
 
 from flags.checking import Balance, Check, Files, Merge, NearDuplicates, Overlap, Split
 from flags.faces import Data, Face, InputSize, Margin, parse_margin
-from flags.fakes import Blend, Blending, Fakes, Swap, Warp
+from flags.fakes import Blend, Blending, Fakes, Generated, Swap, Warp
 from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.serving import Demo
@@ -25,12 +25,12 @@ from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
 __all__ = [
-    "Ablation", "Augment", "Balance", "Blend", "Blending", "Calibrate", "Cams", "CelebDf", "Check",
-    "Compare", "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face",
-    "FaceForensics", "Fakes", "Files", "Films", "Folder", "Frames", "Heatmaps", "InputSize",
-    "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates", "Optimizer", "Overlap",
-    "Perturb", "Predict", "Prepare", "Saving", "Scheduler", "Sheet", "Split", "Swap", "Tracking",
-    "Unsplash", "Warp", "parse_margin",
+    "Ablation", "Augment", "Balance", "Blend", "Blending", "Calibrate", "Cams", "CelebDf",
+    "Check", "Compare", "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face",
+    "FaceForensics", "Fakes", "Files", "Films", "Folder", "Frames", "Generated", "Heatmaps",
+    "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates",
+    "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving", "Scheduler", "Sheet",
+    "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
 
 

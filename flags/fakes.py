@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from settings import Section, Share, described, refuse_if
+from settings import PathText, Section, Share, described, refuse_if
 
 
 class Warp(Section):
@@ -148,11 +148,26 @@ class Swap(Blending):
     )  # fmt: skip
     cloned: Share = described(0.15, "Chance that it is cloned by its gradients (Perez 2003).")
     change: Share = described(0.5, "Chance that source or target changes as in blend.")
+    detail: list[Share] = described(
+        [0.0, 0.0], "How much of the target's strength of fine detail it takes over, from and to.",
+        min_length=2, max_length=2,
+    )  # fmt: skip
+    donors: PathText = described(
+        "",
+        "CSV of pictures whose faces are pasted, as `python -m fakes.generated` writes one; they "
+        "train as nothing else. Empty: the other reals of the table.",
+    )
+    donated: Share = described(
+        1.0, "donors: chance that the face is one of them; else another real's of the table."
+    )
 
     @model_validator(mode="after")
-    def _match(self) -> "Swap":
-        low, high = self.match
-        wrong = [] if low <= high else [f"fakes.swap.match {self.match} wants [low, high]"]
+    def _ordered(self) -> "Swap":
+        wrong = [
+            f"fakes.swap.{name} {[low, high]} wants [low, high]"
+            for name, (low, high) in {"match": self.match, "detail": self.detail}.items()
+            if low > high
+        ]
         return refuse_if(wrong, self)
 
 
@@ -203,6 +218,36 @@ class Fakes(Section):
         return groups.get(self.type, (self.type,))
 
     @property
+    def donors(self) -> str:
+        """The CSV whose faces are pasted, where a recipe pastes any and one is named."""
+        return self.swap.donors if "swap" in self.recipes else ""
+
+    @property
     def paired(self) -> bool:
         """Whether each real comes with a fake of itself."""
         return self.pairs and self.type != "none"
+
+
+class Generated(Section):
+    """What fakes/generated.py reads."""
+
+    count: int = described(2000, "Faces.", ge=1)
+    out: str = described("data/generated", "Folder for them and their faces.csv.", min_length=1)
+    seed: int = described(42, "Seed of the faces.", ge=0, lt=2**32)
+    side: int = described(256, "Side of a picture.", "px", ge=64, le=1024)
+    truncation: list[Share] = described(
+        [0.5, 1.0], "How far from the average face, from and to; 1: as it is drawn.",
+        min_length=2, max_length=2,
+    )  # fmt: skip
+    quality: list[int] = described(
+        [70, 95], "JPEG quality, from and to.", min_length=2, max_length=2
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Generated":
+        wrong = []
+        if self.truncation[0] > self.truncation[1]:
+            wrong.append(f"truncation {self.truncation} wants [low, high]")
+        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
+            wrong.append(f"quality {self.quality} wants [low, high] within 1..100")
+        return refuse_if(wrong, self)

@@ -77,6 +77,8 @@ def data_block(config: Config, rows: Rows) -> str:
             f" Fakes : while training, a real sample becomes one by {config.fakes.type} with p = "
             f"{config.fakes.probability:g}"
         )
+    if rows.pasted is not None:
+        lines.append(f" Pasted : of {config.fakes.donors}, {len(rows.pasted):,} faces")
     if data.repeat > 1:
         passes = f"{data.repeat} passes, {data.repeat * len(train):,} samples"
         lines.append(f" An epoch : {passes}")

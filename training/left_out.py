@@ -22,8 +22,7 @@ class LeftOut:
     def __init__(self, rows: Rows, config: Config, processes: Processes) -> None:
         self.file, self.home = Path(config.prefix) / "left_out.csv", rows.home
         # As where the faces were found: of all pictures, those that were left out among them.
-        self.total = sum(part["path"].nunique() for part in (rows.train, rows.valid))
-        self.total += len(rows.left_out)
+        self.total = rows.used["path"].nunique() + len(rows.left_out)
         self.max_bad = config.data.max_bad
         self.processes = processes
         self.before = frozenset(rows.left_out)  # that training began

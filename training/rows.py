@@ -35,6 +35,13 @@ class Rows:
     notes: tuple[str, ...] = ()
     random: bool = False
     """Whether the validation was split off at random."""
+    pasted: pd.DataFrame | None = None
+    """Rows of fakes.swap.donors, whose faces are pasted into others."""
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """All rows that the run looks at."""
+        return pd.concat([self.train, self.valid, self.pasted])
 
     @property
     def unsafe_split(self) -> str:
@@ -43,17 +50,42 @@ class Rows:
 
 
 def read_rows(config: Config) -> Rows:
-    """The rows of data.train and of what validates it; data.test is never read.
+    """The rows of data.train, of what validates it, and of fakes.swap.donors; data.test is never
+    read.
 
-    Raises UserError where there is nothing to validate on, or where the two share a person, a
-    video or a picture.
+    Raises UserError where there is nothing to validate on, or where two that must not share a
+    person, a video or a picture do.
     """
-    data = config.data
     if config.tmp_data:
         empty = pd.DataFrame(columns=[*manifest.COLUMNS, "file"])
         return Rows(empty, empty, "random pictures")
-    if not data.train:
+    if not config.data.train:
         raise UserError("data.train is empty: name a CSV or a folder, or set tmp_data")
+    rows = trained_and_validated(config)
+    return _with_donors(rows, config) if config.fakes.donors else rows
+
+
+def _with_donors(rows: Rows, config: Config) -> Rows:
+    """The same rows and those whose faces are pasted, of which none may be in the validation."""
+    donors = manifest.read(config.fakes.donors, config.data.fake_label)
+    pasted = donors.split("", "train")
+    if shared := splits.leaks(pasted, rows.valid):
+        raise UserError(
+            f"{config.fakes.donors} and the validation overlap:\n  " + "\n  ".join(shared)
+        )
+    if len(pasted) == 0:
+        raise UserError(f"fakes.swap.donors {config.fakes.donors}: no row of it may train")
+    return replace(
+        rows,
+        pasted=pasted,
+        left_out=rows.left_out + _missing(donors, ("", "train")),
+        notes=rows.notes + donors.warnings,
+    )
+
+
+def trained_and_validated(config: Config) -> Rows:
+    """The same without the rows whose faces are pasted alone."""
+    data = config.data
     whole = manifest.read(data.train, data.fake_label)
     if whole.has_splits and (whole.rows["split"] == "val").any():
         return _from(whole, whole.split("train"), whole.split("val"), _unused(config))
@@ -114,7 +146,11 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     train, lost = dataset.locate_faces(train, config.data, config.face, device)
     valid, lost_too = dataset.locate_faces(rows.valid, config.data, config.face, device)
     left_out = (*rows.left_out, *lost, *lost_too)
-    total = rows.train["path"].nunique() + rows.valid["path"].nunique() + len(rows.left_out)
+    pasted = rows.pasted
+    if pasted is not None:
+        pasted, without = dataset.locate_faces(pasted, config.data, config.face, device)
+        left_out += tuple(without)
+    total = rows.used["path"].nunique() + len(rows.left_out)
     check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
     if config.fakes.type != "none" and not config.fakes.paired:
@@ -124,6 +160,7 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
         rows,
         train=train.assign(split="train"),
         valid=valid.assign(split="val"),
+        pasted=None if pasted is None else pasted.assign(split="train"),
         left_out=left_out,
         notes=notes,
     )
@@ -164,9 +201,8 @@ def samples(rows: Rows, config: Config) -> tuple[Dataset, Dataset]:
             dataset.RandomFaces(config.tmp_data, config.seed),
             dataset.RandomFaces(config.tmp_data, config.seed + 1),
         )
-    return dataset.training_set(rows.train, config), dataset.evaluation_set(
-        rows.valid, config, keep=True
-    )
+    training = dataset.training_set(rows.train, config, rows.pasted)
+    return training, dataset.evaluation_set(rows.valid, config, keep=True)
 
 
 def labels_of(samples: Dataset) -> np.ndarray:
