@@ -14,7 +14,7 @@ import leave_one_out
 import prepare
 import seen
 import train
-from faces.image import read_image
+from faces.image import read_image, write_image
 from fakes import sheet
 from fakes.donors import Either
 from fakes.outline import MEAN_FACE
@@ -169,6 +169,15 @@ def test_donors_that_cannot_serve_are_refused(home, change, says):
     with pytest.raises(UserError, match=says):
         train.main(training())
     assert not Path("log/run/checkpoints").exists()
+
+
+def test_donors_without_a_face_are_refused(home):
+    pasted = pd.read_csv("pasted.csv").iloc[:2]
+    for path in pasted["path"]:
+        write_image(path, np.full((200, 200, 3), 90, np.uint8))
+    pasted.to_csv("pasted.csv", index=False)
+    with pytest.raises(UserError, match=r"pasted\.csv: no face in its pictures"):
+        train.main(training())
 
 
 def test_donors_of_a_recipe_that_pastes_nothing_are_not_read(home):

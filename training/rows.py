@@ -150,6 +150,8 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     if pasted is not None:
         pasted, without = dataset.locate_faces(pasted, config.data, config.face, device)
         left_out += tuple(without)
+        if len(pasted) == 0:
+            raise UserError(f"fakes.swap.donors {config.fakes.donors}: no face in its pictures")
     total = rows.used["path"].nunique() + len(rows.left_out)
     check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
