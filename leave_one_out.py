@@ -38,6 +38,7 @@ from report.result import Result
 from settings import parse
 from testing.held_out import HeldOut, held_out, names, sentence
 from training.resume import alone_in
+from training.rows import read_donors
 from utils import UserError
 
 SOME_FAILED = 2
@@ -117,7 +118,7 @@ def refuse_donors_of(wanted: Sequence[str], config: LeaveOneOut) -> None:
     """Raise UserError where faces of what is left out would be pasted while training."""
     if not config.fakes.donors:
         return
-    rows = manifest.read(config.fakes.donors, config.data.fake_label).rows
+    rows = read_donors(config).rows
     if known := sorted(set(rows[config.by]) & set(wanted)):
         raise UserError(
             f"fakes.swap.donors {config.fakes.donors} has faces of what is left out: "

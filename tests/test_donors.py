@@ -171,6 +171,12 @@ def test_donors_that_cannot_serve_are_refused(home, change, says):
     assert not Path("log/run/checkpoints").exists()
 
 
+def test_donors_that_are_not_there_are_refused_with_what_to_do(home):
+    Path("pasted.csv").unlink()
+    with pytest.raises(UserError, match=r"pasted\.csv: no such CSV.*python -m fakes\.generated"):
+        train.main(training())
+
+
 def test_donors_without_a_face_are_refused(home):
     pasted = pd.read_csv("pasted.csv").iloc[:2]
     for path in pasted["path"]:
