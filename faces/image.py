@@ -84,14 +84,32 @@ UPRIGHT = {
 """What undoes each EXIF orientation (1 is upright)."""
 
 
+LYING = (5, 6, 7, 8)
+"""The orientations of which rows are stored as columns."""
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture when it is upright, before it is decoded; of a PNG
+    whose EXIF stands after its pixels those that are stored.
+    """
+    width, height = picture.size
+    # Pillow turns a TIFF itself, and tells the size of what it will have turned.
+    lies = picture.format != "TIFF" and _orientation(picture) in LYING
+    return (height, width) if lies else (width, height)
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     picture.load()  # a PNG may carry its EXIF after the pixels
+    orientation = _orientation(picture)
+    # Not ImageOps.exif_transpose: it writes the EXIF anew and fails where that is odd.
+    return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+
+
+def _orientation(picture: Image.Image) -> int:
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-        # Not ImageOps.exif_transpose: it writes the EXIF anew and fails where that is odd.
-        return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF (Pillow's parser raises almost anything) says nothing
-        return picture
+        return 1
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

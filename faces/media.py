@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from faces.animation import frame_count
 from faces.encoding import jpeg_quality, name_of
-from faces.image import MAX_PIXELS, UnreadableImage, formats
+from faces.image import MAX_PIXELS, UnreadableImage, formats, upright_size
 from faces.video import UnreadableVideo, opened
 
 PHOTO, FILM = "photo", "film"
@@ -22,8 +22,8 @@ LARGEST_PHOTO = 512 * 2**20
 
 @dataclass(frozen=True)
 class Media:
-    """A photo or a film. width, height: as stored, before it is turned (HEIC: upright). quality: of
-    a JPEG, 1..100.
+    """A photo or a film. width, height: of a photo upright, of a film as stored, before it is
+    turned. quality: of a JPEG, 1..100.
 
     Of a film also: seconds, frames, rate (frames a second), bit_rate (bits a second, of the
     pictures alone where the file says it), bits_per_pixel (of a frame), sound. 0: not known.
@@ -83,7 +83,7 @@ def _picture(path: Path, size: int) -> Media | None:
             with Image.open(path, formats=formats()) as picture:
                 if picture.format in ANIMATED and getattr(picture, "n_frames", 1) > 1:
                     return None
-                width, height = picture.size
+                width, height = upright_size(picture)
                 quality = jpeg_quality(getattr(picture, "quantization", None) or {})
                 kind = name_of(picture)
     except Image.DecompressionBombError:

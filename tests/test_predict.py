@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from pillow_heif import register_heif_opener
 
 import judging
 import predict
@@ -24,7 +25,7 @@ import prepare
 import test as test_command
 import verdict
 from faces.encoding import encoding, jpeg_quality
-from faces.image import write_image
+from faces.image import read_image, write_image
 from faces.media import describe
 from flags import Evidence, Predict
 from judging import (
@@ -306,6 +307,17 @@ def test_a_jpeg_with_a_second_picture_is_a_jpeg(tmp_path, portrait):
     picture.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture.resize((80, 80))])
     assert describe(tmp_path / "a.jpg").format == "JPEG"
     assert encoding((tmp_path / "a.jpg").read_bytes())[0] == "JPEG"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
+def test_the_size_of_a_photo_is_that_of_the_upright_one(tmp_path, form, orientation):
+    register_heif_opener()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (96, 64), "red").save(tmp_path / "a", form, exif=exif)
+    media = describe(tmp_path / "a")
+    assert (media.height, media.width) == read_image(tmp_path / "a").shape[:2]
 
 
 @pytest.mark.parametrize("quality", [10, 30, 50, 75, 95])
