@@ -32,6 +32,7 @@ class Limits:
     """A score below `low` shows no signs, one above `high` does; between them nobody can tell.
 
     unit: what they were fitted on, `face` or `video`. data: its name. note: what is odd about them.
+    auc: of the scores that fitted them, NaN where it is not known.
     """
 
     low: float
@@ -40,12 +41,14 @@ class Limits:
     data: str
     temperature: float = 1.0
     note: str = ""
+    auc: float = float("nan")
 
     @classmethod
     def of(cls, thresholds: Thresholds, note: str = "") -> "Limits":
         """A checkpoint's thresholds; where its two cross, between them is still inconclusive."""
         low, high = sorted((thresholds.t_low, thresholds.t_high))
-        return cls(low, high, thresholds.unit, thresholds.data, thresholds.temperature, note)
+        of = thresholds
+        return cls(low, high, of.unit, of.data, of.temperature, note, of.auc)
 
     @property
     def defined(self) -> bool:

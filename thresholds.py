@@ -31,6 +31,8 @@ class Thresholds:
     """What logits are divided by before they are read as probabilities; 1: not calibrated."""
     calibration: str = "not fitted"
     """How the temperature came about, or why there is none."""
+    auc: float = float("nan")
+    """Of the same scores; NaN: not known."""
 
     @property
     def defined(self) -> bool:
@@ -78,4 +80,5 @@ def fit(
         unit=unit,
         temperature=temperature,
         calibration=calibration,
+        auc=float(curves.auc(*curve[:2])),
     )

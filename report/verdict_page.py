@@ -134,7 +134,7 @@ def content(
         more_persons=max(0, len(persons) - SHOWN),
         length=clock(_length(verdict)) if film else "",
         cams=drawn,
-        errors=errors(verdict, model),
+        errors=errors(verdict),
         facts=facts(verdict, model),
         card=card or model_card(model),
         video=video,
@@ -204,7 +204,7 @@ def not_examined(verdict: Verdict) -> list[str]:
     return lines
 
 
-def errors(verdict: Verdict, model: Model) -> list[str]:
+def errors(verdict: Verdict) -> list[str]:
     """How often it is wrong, as validation measured it, in words."""
     limits = verdict.limits
     if not limits:
@@ -214,20 +214,20 @@ def errors(verdict: Verdict, model: Model) -> list[str]:
         f"The upper limit is set so that at most 1 in 20 real {what} of the validation data score "
         f"above it: such a false alarm is part of the method. The lower limit is set so that at "
         f"most 1 in 20 manipulated {what} score below it: so many may be missed even of the kinds "
-        "that the network knows.",
-        f"Both were measured on {limits.data}. On files from other cameras, other people and "
+        "that the network knows."
+    ]
+    if np.isfinite(limits.auc):
+        one = what.removesuffix("s")
+        lines.append(
+            f"Of a real and a manipulated {one} of these data, drawn at random, the manipulated "
+            f"one has the higher score in {limits.auc:.1%} of the cases (AUC)."
+        )
+    return [
+        *lines,
+        f"This was measured on {limits.data}. On files from other cameras, other people and "
         "other kinds of manipulation it is wrong more often, and how often nobody has measured "
         "here.",
     ]
-    # Several networks side by side have no history: what is known is of each, not of all.
-    history = {one.get("epoch"): one for one in model.state["history"]}
-    auc = history.get(model.state["epoch"], {}).get("valid_auc")
-    if auc is not None and np.isfinite(auc):
-        lines.append(
-            "When it was trained: of a real and a manipulated face of its validation, drawn at "
-            f"random, the manipulated one had the higher score in {auc:.1%} of the cases (AUC)."
-        )
-    return lines
 
 
 def facts(verdict: Verdict, model: Model) -> list[tuple[str, str]]:

@@ -65,6 +65,7 @@ def test_the_same_rows_give_the_same_limits_and_nothing_else_changes(trained, ca
     assert run() == 0
     old, new = checkpoint.load(BEST), checkpoint.load(NEW)
     assert new["thresholds"] == old["thresholds"] and set(old) <= set(new)
+    assert new["thresholds"]["auc"] == pytest.approx(old["history"][-1]["valid_auc"])
     for key in set(old) - {"weights", "config", "training"}:
         assert repr(new[key]) == repr(old[key]), key  # NaN is not itself
     assert (NEW.parent / "rows.csv").read_bytes() == (BEST.parent / "rows.csv").read_bytes()

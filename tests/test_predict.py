@@ -540,6 +540,7 @@ def test_pages_need_nothing_else_and_hold_what_was_found(home, monkeypatch):
     assert film.count("<circle") == 28 and "Person 2" in film and "heatmap" in film
     assert "1 in 20" in film and "the sound" in film and "SHA-256 of the weights" in film
     assert "No face found" in pages[3].read_text() and "Cannot be read" in pages[2].read_text()
+    assert "of these data, drawn at random" not in film  # an older checkpoint's AUC is not known
     with av.open("pages/0001_two.mp4") as copy:
         stream = copy.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
@@ -572,6 +573,23 @@ def test_a_network_of_whole_pictures_sees_them_whole(home, tmp_path):
     model = verdict.load_model(file, "cpu")
     found = verdict.of_file(home / "wall.png", model, settings())
     assert found.score is not None and found.faces[0].box == (0, 0, 200, 200)
+
+
+def test_a_page_says_what_its_limits_were_worth_where_they_were_fitted(home, tmp_path):
+    limits = {"threshold": 0.5, "t_low": 0.2, "t_high": 0.8, "data": "made", "temperature": 1.0}
+    both = {
+        "thresholds": limits | {"unit": "face", "auc": 0.875},
+        "video_thresholds": limits | {"unit": "video", "auc": 0.75},
+    }
+    model = verdict.load_model(write_checkpoint(tmp_path / "c.pth", **both), "cpu")
+    for file, said in {
+        "real/photo.png": "a real and a manipulated face of these data, drawn at random, the "
+        "manipulated one has the higher score in 87.5%",
+        "real/one.mp4": "a real and a manipulated film of these data, drawn at random, the "
+        "manipulated one has the higher score in 75.0%",
+    }.items():
+        found = verdict.of_file(home / "media" / file, model, settings())
+        assert said in verdict_page.page(found, model)
 
 
 @pytest.mark.parametrize("tta", ["none", "flip"])
