@@ -66,11 +66,12 @@ bench: $(READY_DEV) ## print speed ratios against named references
 
 generator: $(READY_GENERATOR) ## install what draws faces of nobody (python -m fakes.generated)
 
-release: $(READY) ## train the released detector again: make release DATA=manifest.csv
+release: $(READY_GENERATOR) ## train the released detector again: make release DATA=manifest.csv
 	@test -f "$(DATA)" || { echo "Name a manifest with splits: make release DATA=manifest.csv"; exit 1; }
+	$(RUN) -m fakes.generated --count 1000 # they train as nothing but faces that are pasted
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)"
 	$(RUN) train.py --config_file configs/release.yaml --data.train "$(DATA)" --prefix $(BLENDS) \
-		--fakes.mix blend --num_epochs 14 --EARLY_STOPPING_EPOCH 4
+		--fakes.mix blend --num_epochs 6
 	$(RUN) calibrate.py --config_file configs/release.yaml --data.train "$(DATA)" \
 		--members $(BLENDS)/checkpoints/best.pth --half True --tta flip --films.frames 16 \
 		--out weights/detector.safetensors # and rows.csv beside it
