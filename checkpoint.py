@@ -317,9 +317,11 @@ def _films_line(limits: dict[str, Any] | None) -> list[str]:
 def _crop_sentence(crop: dict[str, Any]) -> str:
     if not crop["faces"]:
         return "pictures taken whole"
+    trim = crop.get("trim", 0)  # an older checkpoint has none
     return (
         f"{crop['detector']}, confidence {crop['confidence']:g}, margin {crop['margin']}, "
         f"stored crop {crop['grow']:g} boxes wide"
+        + (f", without {trim:.2g} of the picture at each edge" if trim else "")
     )
 
 

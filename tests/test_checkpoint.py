@@ -218,6 +218,12 @@ def test_describe_tells_a_person(file, network):
         assert needed in text, needed
 
 
+def test_describe_says_what_no_crop_shows(file, state, tmp_path):
+    assert "at each edge" not in checkpoint.describe(file)
+    checkpoint.save(tmp_path / "c.pth", state | {"crop": state["crop"] | {"trim": 0.04}})
+    assert "without 0.04 of the picture at each edge" in checkpoint.describe(tmp_path / "c.pth")
+
+
 def test_describe_before_the_first_validation_and_without_faces(state, tmp_path):
     early = state | {
         "thresholds": vars(NO_THRESHOLDS),
