@@ -29,6 +29,7 @@ import seen
 import test as testing_command
 import train as training_command
 import utils
+from fakes.donors import read_donors
 from flags import Calibrate, Config, LeaveOneOut
 from manifest import REAL
 from processes import Processes
@@ -38,7 +39,6 @@ from report.result import Result
 from settings import parse
 from testing.held_out import HeldOut, held_out, names, sentence
 from training.resume import alone_in
-from training.rows import read_donors
 from utils import UserError
 
 SOME_FAILED = 2
@@ -118,7 +118,7 @@ def refuse_donors_of(wanted: Sequence[str], config: LeaveOneOut) -> None:
     """Raise UserError where faces of what is left out would be pasted while training."""
     if not config.fakes.donors:
         return
-    rows = read_donors(config).rows
+    rows = read_donors(config.fakes.donors, config.data.fake_label).rows
     if known := sorted(set(rows[config.by]) & set(wanted)):
         raise UserError(
             f"fakes.swap.donors {config.fakes.donors} has faces of what is left out: "

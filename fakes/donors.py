@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+import manifest
 from faces.image import UnreadableImage
 from fakes import Donor, Draw, NoFake
 from fakes.outline import LIKENESS, MEAN_FACE
+from manifest import Manifest
+from utils import UserError
 
 LOOKED_AT, AMONG = 60, 8
 """So many faces are drawn by chance, and the donor is one of so many of them that are held most
@@ -65,6 +69,17 @@ class Either:
 
     def _drawn(self, row: int, random: np.random.Generator) -> Donor:
         return (self.first if random.random() < self.share else self.second).of(row)(random)
+
+
+def read_donors(file: str, fake_label: int | str | None = None) -> Manifest:
+    """The rows of fakes.swap.donors. Raises UserError, which says how to get a missing one."""
+    if not Path(file).exists():
+        raise UserError(
+            f"fakes.swap.donors {file}: no such CSV or folder. Faces of nobody are drawn by `make "
+            'generator`, then `python -m fakes.generated`; --fakes.swap.donors "" pastes those of '
+            "the other reals"
+        )
+    return manifest.read(file, fake_label)
 
 
 def donors(

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-import manifest
 from faces.crop import BoxBeside, NoLandmarks, network_crop
 from faces.detector import Detection, make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
 from fakes import NoFake, make_pair, needs_donors
-from fakes.donors import Donors, donors
+from fakes.donors import Donors, donors, read_donors
 from flags import Sheet
 from settings import parse
 from utils import UserError, run_command
@@ -44,7 +43,7 @@ def main(argv: list[str]) -> int:
     known = faces_in(sorted(Path(argv[0]).rglob("*")), config, enough)
     given: list[Known] = []
     if config.fakes.donors:
-        named = manifest.read(config.fakes.donors).rows["path"]
+        named = read_donors(config.fakes.donors).rows["path"]
         given = faces_in([Path(path) for path in named], config, enough)
     table = table_of(known, given)
     for number, (path, image, face) in enumerate(known):

@@ -175,6 +175,9 @@ def test_donors_that_are_not_there_are_refused_with_what_to_do(home):
     Path("pasted.csv").unlink()
     with pytest.raises(UserError, match=r"pasted\.csv: no such CSV.*python -m fakes\.generated"):
         train.main(training())
+    argv = ["faces/real", "--fakes.type=swap", "--fakes.swap.donors=pasted.csv"]
+    with pytest.raises(UserError, match=r"pasted\.csv: no such CSV.*python -m fakes\.generated"):
+        sheet.main(argv)
 
 
 def test_donors_without_a_face_are_refused(home):

@@ -12,6 +12,7 @@ import dataset
 import manifest
 import splits
 from failures import Failure, check_share
+from fakes.donors import read_donors
 from flags import Config
 from manifest import Manifest
 from utils import UserError
@@ -67,7 +68,7 @@ def read_rows(config: Config) -> Rows:
 
 def _with_donors(rows: Rows, config: Config) -> Rows:
     """The same rows and those whose faces are pasted, of which none may be in the validation."""
-    donors = read_donors(config)
+    donors = read_donors(config.fakes.donors, config.data.fake_label)
     pasted = donors.split("", "train")
     if shared := splits.leaks(pasted, rows.valid):
         raise UserError(
@@ -81,17 +82,6 @@ def _with_donors(rows: Rows, config: Config) -> Rows:
         left_out=rows.left_out + _missing(donors, ("", "train")),
         notes=rows.notes + donors.warnings,
     )
-
-
-def read_donors(config: Config) -> Manifest:
-    """The table of fakes.swap.donors, where there is one; a UserError says how to get it."""
-    if not Path(config.fakes.donors).exists():
-        raise UserError(
-            f"fakes.swap.donors {config.fakes.donors}: no such CSV or folder. Faces of nobody are "
-            'drawn by `make generator`, then `python -m fakes.generated`; --fakes.swap.donors "" '
-            "pastes those of the table's own reals"
-        )
-    return manifest.read(config.fakes.donors, config.data.fake_label)
 
 
 def trained_and_validated(config: Config) -> Rows:
