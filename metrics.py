@@ -143,13 +143,21 @@ def grouping(frame: pd.DataFrame) -> tuple[np.ndarray, str]:
 
 def _origin(frame: pd.DataFrame, column: str) -> pd.Series:
     """Names in a column, of a fake those of its original; persons and clips within their source."""
-    own = frame[column].astype(str) if column in frame else pd.Series("", index=frame.index)
+    own = _texts(frame, column)
     linked = frame.get(f"source_{column}") if column in ("video", "path") else None
     if linked is not None:
-        own = linked.astype(str).where(linked != "", own)
+        linked = _texts(frame, f"source_{column}")
+        own = linked.where(linked != "", own)
     if column in ("identity", "video") and "source" in frame:
-        own = (frame["source"].astype(str) + "\x1f" + own).where(own != "", "")
+        own = (_texts(frame, "source") + "\x1f" + own).where(own != "", "")
     return own
+
+
+def _texts(frame: pd.DataFrame, column: str) -> pd.Series:
+    """A column as text; empty where there is none, and where tables without it were joined."""
+    if column not in frame:
+        return pd.Series("", index=frame.index)
+    return frame[column].fillna("").astype(str)
 
 
 # ----------------------------------------------------------------------------------- work

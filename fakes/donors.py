@@ -79,7 +79,12 @@ def read_donors(file: str, fake_label: int | str | None = None) -> Manifest:
             'generator`, then `python -m fakes.generated`; --fakes.swap.donors "" pastes those of '
             "the other reals"
         )
-    return manifest.read(file, fake_label)
+    try:
+        return manifest.read(file)  # its own header says more than a setting of other rows
+    except UserError:
+        if fake_label is None:
+            raise
+        return manifest.read(file, fake_label)
 
 
 def donors(

@@ -13,7 +13,8 @@ has seen a relative of StyleGAN2, and who tests it on StyleGAN2's pictures shoul
 
 The faces stand as in FFHQ, upright in the middle. How far one is from the average face, how it is
 shrunk and how much JPEG takes of it are drawn anew for each, so that none of it marks a fake.
-Number i is the same face however many are asked for; those that are there already are kept.
+Number i is the same face however many are asked for; those that are there already are kept, and
+settings.yaml beside them says how they were drawn.
 """
 
 import importlib.util
@@ -27,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from flags import Generated
-from settings import parse
+from settings import dump, parse
 from utils import UserError, csv_text, run_command, write_atomic
 
 SOURCE, METHOD = "generated", "MobileStyleGAN"
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> int:
     out = Path(config.out)
     names = [f"{number:06d}" for number in range(config.count)]
     files = [out / "faces" / f"{name}.jpg" for name in names]
+    refuse_others(out, config)
     missing = [number for number, file in enumerate(files) if not file.is_file()]
     if missing:
         generator = Generator(config.seed)
@@ -56,6 +58,20 @@ def main(argv: list[str]) -> int:
     write_atomic(out / "faces.csv", csv_text(rows))
     print(f"[+] Faces : {len(files)} in {out / 'faces.csv'}, {len(missing)} of them new")
     return 0
+
+
+def refuse_others(out: Path, config: Generated) -> None:
+    """Write down how the faces of a folder are drawn. Raises UserError where some are there that
+    were drawn in another way: they would stay, under the names of these.
+    """
+    file, text = out / "settings.yaml", dump(config.model_dump(exclude={"count", "out"}))
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if before != text and next((out / "faces").glob("*.jpg"), None):
+        how = f"of {file.name} there" if before else "that nobody wrote down"
+        raise UserError(
+            f"{out} has faces of other settings, {how}: remove them, or name another --out"
+        )
+    write_atomic(file, text)
 
 
 def encoded(face: np.ndarray, random: np.random.Generator, config: Generated) -> bytes:

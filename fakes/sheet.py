@@ -21,7 +21,7 @@ from faces.crop import BoxBeside, NoLandmarks, network_crop
 from faces.detector import Detection, make_detector
 from faces.image import SUFFIXES, UnreadableImage, read_image, write_image
 from fakes import NoFake, make_pair, needs_donors
-from fakes.donors import Donors, donors, read_donors
+from fakes.donors import Donors, Either, donors, read_donors
 from flags import Sheet
 from settings import parse
 from utils import UserError, run_command
@@ -45,7 +45,9 @@ def main(argv: list[str]) -> int:
     if config.fakes.donors:
         named = read_donors(config.fakes.donors).rows["path"]
         given = faces_in([Path(path) for path in named], config, enough)
-    table = table_of(known, given)
+        if not given:
+            raise UserError(f"fakes.swap.donors {config.fakes.donors}: no face in its pictures")
+    table = table_of(known, given, config.fakes.swap.donated)
     for number, (path, image, face) in enumerate(known):
         if len(pairs) == config.count:
             break
@@ -73,14 +75,20 @@ Known = tuple[Path, np.ndarray, Detection]
 """A picture and its largest face."""
 
 
-def table_of(known: list[Known], given: list[Known]) -> Donors:
-    """Whose faces are pasted: those of `given`, or where there are none, of the pictures."""
+def table_of(known: list[Known], given: list[Known], share: float) -> Donors | Either:
+    """Whose faces are pasted: with a chance of `share` one of `given`, where there are some, else
+    one of the pictures.
+    """
     both = [*known, *given]
     none = np.full((5, 2), np.nan)  # a Haar cascade's
     landmarks = np.array([none if f.landmarks is None else f.landmarks for _, _, f in both])
     pictures, everybody = [image for _, image, _ in both], np.arange(len(both))
-    giving = everybody >= (len(known) if given else 0)
-    return donors(landmarks.reshape(-1, 5, 2), everybody, giving, pictures.__getitem__)
+    beside = everybody >= len(known)
+    own, others = (
+        donors(landmarks.reshape(-1, 5, 2), everybody, giving, pictures.__getitem__)
+        for giving in (~beside, beside)
+    )
+    return Either(others, own, share) if given else own
 
 
 def faces_in(paths: Iterable[Path], config: Sheet, enough: int) -> list[Known]:

@@ -191,7 +191,15 @@ def paired(frame: pd.DataFrame, other: np.ndarray, resamples: int) -> dict[str, 
         return {name: after[name] - before[name] for name in NAMES}
 
     drawn = intervals.bootstrap(less, groups, resamples)
-    return {name: intervals.percentile(values) for name, values in drawn.items()}
+    return {name: _unless_blind(values) for name, values in drawn.items()}
+
+
+def _unless_blind(values: np.ndarray) -> intervals.Interval:
+    """The interval of a difference, NaN where each draw says the same and yet not 0: of so few
+    groups the draws are blind, and an interval of no width would be certain of it.
+    """
+    interval = intervals.percentile(values)
+    return intervals.NONE if intervals.are_equal(values) and any(interval) else interval
 
 
 def beyond_chance(key: str, difference: Value) -> str:

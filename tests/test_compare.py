@@ -11,6 +11,7 @@ import pytest
 import metrics
 import test as test_command
 from report import compare
+from report.tables import Value
 from utils import UserError
 
 
@@ -64,6 +65,20 @@ def test_pairing_sees_what_two_intervals_do_not():
     assert one.intervals["auc"][1] > two.intervals["auc"][0]
     low, high = compare.paired(frame, better, 200)["auc"]
     assert low > 0 and low < two.values["auc"] - one.values["auc"] < high
+
+
+def test_draws_that_are_all_equal_are_blind_and_no_proof():
+    frame = pd.DataFrame({
+        "path": [f"{i}.png" for i in range(8)], "label": [0, 0, 1, 1] * 2,
+        "score": [0.1, 0.2, 0.3, 0.9] * 2, "identity": ["anna"] * 4 + ["ben"] * 4,
+    })  # fmt: skip
+    better = np.where(frame["label"] == 1, 0.9, 0.1)
+    found = compare.paired(frame, better, 200)
+    for key in ("accuracy", "recall"):  # two persons, of whom each says the same
+        assert np.isnan(found[key]).all()
+        words = compare.beyond_chance(key, Value(0.25, *found[key]))
+        assert words == "unknown: no interval"
+    assert found["precision"] == (0, 0)
 
 
 def test_the_difference_turned_round_has_its_signs_turned():

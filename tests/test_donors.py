@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import dataset
 import leave_one_out
+import metrics
 import prepare
 import seen
 import train
@@ -187,6 +188,48 @@ def test_donors_without_a_face_are_refused(home):
     pasted.to_csv("pasted.csv", index=False)
     with pytest.raises(UserError, match=r"pasted\.csv: no face in its pictures"):
         train.main(training())
+
+
+def test_faces_that_cannot_be_pasted_are_counted_and_alone_refused(home, capsys):
+    pasted = pd.read_csv("pasted.csv").assign(box="40 40 160 160")  # somebody's, without landmarks
+    found = pasted.assign(box="").iloc[2:]
+    pd.concat([pasted.iloc[:2], found]).to_csv("pasted.csv", index=False)
+    assert train.main(training()) == 0
+    said = capsys.readouterr().out
+    assert f"Pasted : of pasted.csv, {len(found)} faces" in said
+    assert "pasted.csv: 2 faces have no five landmarks of a face, and are not pasted" in said
+    pasted.to_csv("pasted.csv", index=False)
+    with pytest.raises(UserError, match=rf"none of its {len(pasted)} faces has the five landmarks"):
+        train.main(training("--prefix=log/other"))
+
+
+def test_a_sheet_shows_the_donors_that_were_named_or_nothing(home):
+    argv = ["faces", "--fakes.type=swap", "--fakes.swap.donors=pasted.csv", "--count=4"]
+    assert sheet.main([*argv, "--out=given.png"]) == 0
+    assert sheet.main([*argv, "--fakes.swap.donated=0", "--out=own.png"]) == 0
+    assert sheet.main([*argv, "--fakes.swap.donors=", "--out=plain.png"]) == 0
+    given, own, plain = (read_image(f"{name}.png") for name in ("given", "own", "plain"))
+    assert not np.array_equal(given, plain) and own.shape == plain.shape
+    for path in pd.read_csv("pasted.csv")["path"]:
+        write_image(path, np.full((200, 200, 3), 90, np.uint8))
+    with pytest.raises(UserError, match=r"pasted\.csv: no face in its pictures"):
+        sheet.main([*argv, "--out=none.png"])
+    assert not Path("none.png").exists()
+
+
+def test_labels_of_donors_are_read_by_their_own_header(home):
+    whole = pd.read_csv("all.csv")
+    whole = whole.assign(real=1 - whole["label"]).drop(columns="label")
+    whole.to_csv("all.csv", index=False)  # the XAI606 project's: 1 = real
+    assert train.main(training("--data.fake_label=0")) == 0
+
+
+def test_donors_of_whom_nothing_is_known_are_nobody_of_the_table():
+    """A table with a further column, joined to one without it: what is missing is no name."""
+    mine = rows(3, "a").assign(near_duplicate_group="")
+    both = pd.concat([mine, rows(3, "b").assign(identity="")], ignore_index=True)
+    groups = metrics.grouping(both)[0]
+    assert len(set(groups)) == 6
 
 
 def test_donors_of_a_recipe_that_pastes_nothing_are_not_read(home):

@@ -71,6 +71,20 @@ def test_a_face_is_the_same_however_many_are_asked_for_and_what_is_there_is_kept
     assert contents(tmp_path / "other") != contents(many)[:3]
 
 
+@pytest.mark.parametrize(
+    "other", ["--seed=7", "--side=128", "--truncation=.6,1", "--quality=80,90"]
+)
+def test_faces_of_other_settings_do_not_stay_under_new_names(tmp_path, noise, other):
+    generated.main(["--count=2", f"--out={tmp_path}"])
+    before = (tmp_path / "faces.csv").read_bytes()
+    with pytest.raises(UserError, match=r"faces of other settings, of settings\.yaml there"):
+        generated.main(["--count=3", f"--out={tmp_path}", other])
+    assert len(contents(tmp_path)) == 2 and (tmp_path / "faces.csv").read_bytes() == before
+    (tmp_path / "settings.yaml").unlink()
+    with pytest.raises(UserError, match="nobody wrote down"):
+        generated.main(["--count=3", f"--out={tmp_path}"])
+
+
 def test_nothing_is_drawn_where_all_are_there(tmp_path, noise, monkeypatch):
     generated.main(["--count=2", f"--out={tmp_path}"])
     monkeypatch.setattr(generated, "Generator", None)  # not even loaded

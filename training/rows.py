@@ -12,7 +12,7 @@ import dataset
 import manifest
 import splits
 from failures import Failure, check_share
-from fakes.donors import read_donors
+from fakes.donors import read_donors, upright
 from flags import Config
 from manifest import Manifest
 from utils import UserError
@@ -151,8 +151,8 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
     if pasted is not None:
         pasted, without = dataset.locate_faces(pasted, config.data, config.face, device)
         left_out += tuple(without)
-        if len(pasted) == 0:
-            raise UserError(f"fakes.swap.donors {config.fakes.donors}: no face in its pictures")
+        pasted, faceless = those_to_paste(pasted, config.fakes.donors)
+        notes += faceless
     total = rows.used["path"].nunique() + len(rows.left_out)
     check_share(left_out, total, config.data.max_bad)
     require_classes(train, "training", fakes_on=config.fakes.type != "none")
@@ -167,6 +167,23 @@ def find_their_faces(rows: Rows, config: Config, device: torch.device) -> Rows:
         left_out=left_out,
         notes=notes,
     )
+
+
+def those_to_paste(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that can give their face, and a note of those that cannot.
+
+    Raises UserError where none can: fakes would silently be made in another way, or not at all.
+    """
+    landmarks = manifest.table(rows["file_landmarks"].to_numpy(), 10).reshape(-1, 5, 2)
+    known = upright(landmarks)[1]
+    if not known.any():
+        found = "no face in its pictures"
+        if len(rows):
+            found = f"none of its {len(rows):,} faces has the five landmarks that it is pasted by"
+        raise UserError(f"fakes.swap.donors {name}: {found}")
+    without = int((~known).sum())
+    note = f"{name}: {without:,} faces have no five landmarks of a face, and are not pasted"
+    return rows[known].reset_index(drop=True), (note,) if without else ()
 
 
 def require_mixture(rows: pd.DataFrame, probability: float) -> None:
