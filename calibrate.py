@@ -86,10 +86,11 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     valid, without = dataset.locate_faces(chosen.valid, config.data, config.face, processes.device)
     require_classes(valid, "calibration", fakes_on=False)
     counts = [int((valid["label"] == label).sum()) for label in (REAL, FAKE)]
-    if min(counts) < thresholds.FEW:
+    shares = config.limits.alarms, config.limits.misses
+    if any(count * share < 1 for count, share in zip(counts, shares, strict=True)):
         warn(
-            f"{counts[0]} reals and {counts[1]} fakes: t_low and t_high leave 5 % of them on the "
-            f"wrong side, which of fewer than {thresholds.FEW} is nobody: these limits are luck"
+            f"{counts[0]} reals and {counts[1]} fakes: limits.alarms {shares[0]:g} and "
+            f"limits.misses {shares[1]:g} of them are less than one face: these limits are luck"
         )
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
@@ -210,7 +211,7 @@ class Judge:
         loader = self.loader(rows)
         reals = Reals(self.network, loader, labels)
         values, failures = self.score(reals, rows, len(loader), "faces")
-        fitted = fitted_thresholds(self.rows, labels, values, rule)
+        fitted = fitted_thresholds(self.rows, labels, values, rule, self.config.limits)
         refuse_undefined(fitted["thresholds"])
         aucs = {"of faces": self.auc(rows, values)}
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
@@ -260,7 +261,8 @@ class Judge:
         )
         labels, sources = rows["label"].to_numpy(int), rows["source"].to_numpy()
         labels = labels[known]
-        limits = vars(thresholds.fit(labels, values, name, "video", sources[known]))
+        rates = self.config.limits.model_dump()
+        limits = vars(thresholds.fit(labels, values, name, "video", sources[known], **rates))
         refuse_undefined(limits)
         auc = self.auc(rows[known], values)
         return limits | {"made": made}, auc, [*failures.values()]

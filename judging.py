@@ -32,7 +32,8 @@ class Limits:
     """A score below `low` shows no signs, one above `high` does; between them nobody can tell.
 
     unit: what they were fitted on, `face` or `video`. data: its name. note: what is odd about them.
-    auc: of the scores that fitted them, NaN where it is not known.
+    auc: of the scores that fitted them, NaN where it is not known. alarms, misses: of their reals
+    at most such a share above `high`, of their fakes below `low`.
     """
 
     low: float
@@ -42,13 +43,16 @@ class Limits:
     temperature: float = 1.0
     note: str = ""
     auc: float = float("nan")
+    alarms: float = 0.05
+    misses: float = 0.05
 
     @classmethod
     def of(cls, thresholds: Thresholds, note: str = "") -> "Limits":
         """A checkpoint's thresholds; where its two cross, between them is still inconclusive."""
         low, high = sorted((thresholds.t_low, thresholds.t_high))
         of = thresholds
-        return cls(low, high, of.unit, of.data, of.temperature, note, of.auc)
+        about = of.unit, of.data, of.temperature, note, of.auc, of.alarms, of.misses
+        return cls(low, high, *about)
 
     @property
     def defined(self) -> bool:

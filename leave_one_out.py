@@ -38,6 +38,7 @@ from report.cross import plain_names
 from report.result import Result
 from settings import parse
 from testing.held_out import HeldOut, held_out, names, sentence
+from thresholds import Thresholds
 from training.resume import alone_in
 from utils import UserError
 
@@ -163,7 +164,7 @@ def side_by_side(
                     f"{file}: its {seen.ROWS_FILE} is missing or another run's, so nobody can tell "
                     "whether it saw what is tested"
                 )
-        if not is_of(best, files, own.tta):
+        if not is_of(best, files, own):
             first, *others = map(str, files)
             values = own.model_dump() | {"test_checkpoint": first, "members": others}
             calibration.calibrate(Calibrate.model_validate(values | {"out": str(best)}), processes)
@@ -173,14 +174,19 @@ def side_by_side(
     return 0, tested(run, best, own)
 
 
-def is_of(joined: Path, files: Sequence[Path], tta: str) -> bool:
-    """Whether a checkpoint is there, of these members, and scores by this `tta`, or by theirs."""
+def is_of(joined: Path, files: Sequence[Path], own: Config) -> bool:
+    """Whether a checkpoint is there, of these members, that scores by this `tta`, or by theirs,
+    and has limits by these shares.
+    """
     if not joined.is_file():
         return False
     state = checkpoint.load(joined)
-    known = [one["checkpoint_sha256"] for one in state.get("members", [])]
-    wanted = tta or checkpoint.load(files[0]).get("tta", "none")
-    return known == [utils.sha256_file(file) for file in files] and state["tta"] == wanted
+    if state["checkpoint_sha256"] != "+".join(utils.sha256_file(file) for file in files):
+        return False
+    tta = own.tta or checkpoint.load(files[0]).get("tta", "none")
+    limits = Thresholds.of(state["thresholds"])
+    wanted = tta, own.limits.alarms, own.limits.misses
+    return (state["tta"], limits.alarms, limits.misses) == wanted
 
 
 def tested(run: Path, best: Path, own: Config) -> Result:
@@ -244,7 +250,10 @@ def samples(rows: pd.DataFrame, config: Config) -> float:
 def how_note(config: LeaveOneOut, epochs: dict[str, int]) -> str:
     """What the tables say of `same_steps` and of `members`; empty without them."""
     if config.members:
-        return f"Each row: networks side by side, those of {' and '.join(config.members)}."
+        which = " and ".join(config.members)
+        if len(config.members) == 1:
+            return f"Each row: the network of {which}, by limits that were fitted anew."
+        return f"Each row: networks side by side, those of {which}."
     if not config.same_steps:
         return ""
     each = ", ".join(f"{name} {number}" for name, number in epochs.items())

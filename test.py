@@ -126,6 +126,12 @@ def test(config: Config, processes: Processes) -> int:
         log.info(f"WARNING: {note}")
     if config.rule != state["rule"]:
         log.info(f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}")
+    of = thresholds.Thresholds.of(state["thresholds"])
+    if of.defined and (of.alarms, of.misses) != (config.limits.alarms, config.limits.misses):
+        log.info(
+            f"WARNING: limits: those of the checkpoint are used, alarms {of.alarms:g} and misses "
+            f"{of.misses:g}; calibrate.py fits others"
+        )
     tester = Tester(config, file, state, network, processes, precision, log.info, notes)
     if not processes.first:
         for collection in wanted:

@@ -16,9 +16,9 @@ FEW = 20
 class Thresholds:
     """Thresholds fitted on validation scores, and the name of the data they come from.
 
-    `threshold` is where false alarms and misses are equal; `t_low`: 5 % of the fakes score
-    below; `t_high`: 5 % of the reals score above, and of those of no source more. Between the two,
-    or where they cross, a score is inconclusive.
+    `threshold` is where false alarms and misses are equal; `t_low`: a share `misses` of the fakes
+    score below; `t_high`: a share `alarms` of the reals score above, and of those of no source
+    more. Between the two, or where they cross, a score is inconclusive.
     """
 
     threshold: float
@@ -33,6 +33,8 @@ class Thresholds:
     """How the temperature came about, or why there is none."""
     auc: float = float("nan")
     """Of the same scores; NaN: not known."""
+    alarms: float = 0.05
+    misses: float = 0.05
 
     @property
     def defined(self) -> bool:
@@ -55,17 +57,21 @@ def fit(
     data: str,
     unit: str = "face",
     sources: np.ndarray | None = None,
+    alarms: float = 0.05,
+    misses: float = 0.05,
 ) -> Thresholds:
     """Thresholds and temperature of validation scores of faces or videos; NaN, and 1, where a
     class is missing. The thresholds are of scores as they are, before the temperature.
 
     sources: the collection of each, [n]: `t_high` is that of the one whose reals score highest,
     of those with FEW reals or more. A large collection would hide that a small one is all alarms.
+    alarms, misses: the shares beyond `t_high` and `t_low`.
     """
     fakes, reals = scores[labels == FAKE], scores[labels == REAL]
     if len(fakes) == 0 or len(reals) == 0:
         alone = "not fitted: it takes reals and fakes"
-        return replace(NO_THRESHOLDS, data=data, unit=unit, calibration=alone)
+        undefined = replace(NO_THRESHOLDS, alarms=alarms, misses=misses)
+        return replace(undefined, data=data, unit=unit, calibration=alone)
     fake, falling, _ = curves.ranked(labels, scores)
     curve = curves.cumulated(fake, falling, np.ones(len(falling)))
     temperature, calibration = curves.fit_temperature(labels, scores)
@@ -74,11 +80,20 @@ def fit(
     parts.append(reals)
     return Thresholds(
         threshold=float(curves.equal_error(*curve)[1]),
-        t_low=float(np.quantile(fakes, 0.05)),
-        t_high=max(float(np.quantile(part, 0.95)) for part in parts),
+        t_low=-_with_at_most(misses, -fakes),
+        t_high=max(_with_at_most(alarms, part) for part in parts),
         data=data,
         unit=unit,
         temperature=temperature,
         calibration=calibration,
         auc=float(curves.auc(*curve[:2])),
+        alarms=alarms,
+        misses=misses,
     )
+
+
+def _with_at_most(share: float, values: np.ndarray) -> float:
+    """The least of the values above which lies no more than a share of them: not between two, as
+    interpolated quantiles do, above which there may be twice the share of few.
+    """
+    return float(np.quantile(values, 1 - share, method="inverted_cdf"))

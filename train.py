@@ -297,7 +297,7 @@ class Trainer:
         if bad or not math.isfinite(result["loss"]):
             raise NotANumber("the network's answer to validation faces is not a number")
         self.left_out.note(failures, training=False)
-        fitted = fitted_thresholds(self.rows, labels, values, self.config.rule)
+        fitted = fitted_thresholds(self.rows, labels, values, self.config.rule, self.config.limits)
         fitted |= reals.fitted(self.processes, self.rows.valid_name)
         kept = {"loss", "accuracy", "precision", "recall", "auc"}
         kept.add(self.config.saving.best.removeprefix("valid_"))

@@ -20,7 +20,7 @@ from flags.predicting import Cams, Evidence, Predict
 from flags.preparing import Frames
 from flags.serving import Demo
 from flags.sources import CelebDf, DeepfakeTimit, Dfd, FaceForensics, Folder, Unsplash
-from flags.testing import Cards, Compare, Films, Heatmaps, Perturb, Rule, Tracking, Tta
+from flags.testing import Cards, Compare, Films, Heatmaps, Limits, Perturb, Rule, Tracking, Tta
 from flags.training import Augment, Loss, Model, Optimizer, Saving, Scheduler
 from settings import NumberOrText, PathText, Section, Share, described, refuse_if
 
@@ -28,7 +28,7 @@ __all__ = [
     "Ablation", "Augment", "Balance", "Blend", "Blending", "Calibrate", "Cams", "CelebDf",
     "Check", "Compare", "Config", "Data", "DeepfakeTimit", "Demo", "Dfd", "Evidence", "Face",
     "FaceForensics", "Fakes", "Files", "Films", "Folder", "Frames", "Generated", "Heatmaps",
-    "InputSize", "LeaveOneOut", "Loss", "Margin", "Merge", "Model", "NearDuplicates",
+    "InputSize", "LeaveOneOut", "Limits", "Loss", "Margin", "Merge", "Model", "NearDuplicates",
     "Optimizer", "Overlap", "Perturb", "Predict", "Prepare", "Saving", "Scheduler", "Sheet",
     "Split", "Swap", "Tracking", "Unsplash", "Warp", "parse_margin",
 ]  # fmt: skip
@@ -78,6 +78,7 @@ class Config(Section):
         None, "[N, 3, H, W]: train on N random pictures, to see that everything runs."
     )
     rule: Rule = described("mean", "From the faces of a track in a video to its score.")
+    limits: Limits = described(Limits, "Where verdicts begin.")
     tta: Tta = described(
         "",
         "How a face is scored: once, with its mirror image, by ten crops of it. Empty: once; "
@@ -228,13 +229,13 @@ class LeaveOneOut(Config):
         "epochs, so that each takes about as many steps.",
     )  # fmt: skip
     members: list[PathText] = described(
-        [], "Prefixes of earlier calls, two or more: nothing is trained, and of each value their "
-        "networks are tested side by side, with limits of their own.",
+        [], "Prefixes of earlier calls: nothing is trained, and of each value their networks are "
+        "tested, several side by side, with limits that are fitted anew.",
     )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_run_each(self) -> "LeaveOneOut":
-        wrong = ["members: it takes two prefixes or more"] if len(self.members) == 1 else []
+        wrong = []
         if Path(self.prefix).resolve() in [Path(prefix).resolve() for prefix in self.members]:
             wrong.append(f"members: {self.prefix} is this call's own prefix: choose another")
         wrong += [

@@ -108,6 +108,18 @@ RANGES = {
 """The least and the largest strength of each kind of change."""
 
 
+class Limits(Section):
+    """How many validation faces, and films, may lie beyond the limits of a verdict."""
+
+    alarms: float = described(
+        0.05, "Of reals, beyond t_high, above which there are signs; of each source with 20 of "
+        "them no more.", "share", gt=0, le=0.5,
+    )  # fmt: skip
+    misses: float = described(
+        0.05, "Of fakes, beyond t_low, below which there are none.", "share", gt=0, le=0.5
+    )
+
+
 class Films(Section):
     """Films that calibrate.py makes of validation photographs, where validation has none."""
 

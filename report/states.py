@@ -37,9 +37,13 @@ def table(frame: pd.DataFrame, limits: Limits, resamples: int, unit: str) -> Tab
             }
     rows = [(name, len(own), *shares(own, limits, resamples)) for name, own in parts.items()]
     columns = {"part": "", "n": "n"} | {state: WORDS[state] for state in STATES}
-    note = f"Above {limits.high:.4f}, between, below {limits.low:.4f}; limits from {limits.data}"
     odd = f" ({limits.note})" if limits.note else ""
-    return Table(columns, rows, f"How often each verdict: {unit}", (f"{note}{odd}.",))
+    note = (
+        f"Above {limits.high:.4f}, between, below {limits.low:.4f}; limits from "
+        f"{limits.data}{odd}, where at most {100 * limits.alarms:.3g} % of the reals lie above and "
+        f"{100 * limits.misses:.3g} % of the fakes below."
+    )
+    return Table(columns, rows, f"How often each verdict: {unit}", (note,))
 
 
 def shares(frame: pd.DataFrame, limits: Limits, resamples: int) -> list[Cell]:

@@ -211,10 +211,10 @@ def errors(verdict: Verdict) -> list[str]:
         return []
     what = "films" if limits.unit == "video" else "faces"
     lines = [
-        f"The upper limit is set so that at most 1 in 20 real {what} of the validation data score "
-        f"above it: such a false alarm is part of the method. The lower limit is set so that at "
-        f"most 1 in 20 manipulated {what} score below it: so many may be missed even of the kinds "
-        "that the network knows."
+        f"The upper limit is set so that of 100 real {what} of the validation data at most "
+        f"{100 * limits.alarms:.3g} score above it: such a false alarm is part of the method. The "
+        f"lower limit is set so that of 100 manipulated {what} at most {100 * limits.misses:.3g} "
+        "score below it: so many may be missed even of the kinds that the network knows."
     ]
     if np.isfinite(limits.auc):
         one = what.removesuffix("s")

@@ -133,6 +133,33 @@ def test_limits_of_a_handful_are_said_to_be_luck(trained, capsys, count, few):
     assert ("luck" in said) is few
 
 
+def test_limits_are_as_strict_as_asked(trained, capsys):
+    own(trained, 200)
+    assert run("--data.valid=own.csv", "--limits.alarms=.25", "--limits.misses=0.5") == 0
+    assert "luck" not in capsys.readouterr().err
+    new = checkpoint.load(NEW)["thresholds"]
+    assert (new["alarms"], new["misses"]) == (0.25, 0.5)
+    argv = [*SMALL, "--data.test=own.csv", "--prefix=log/run"]
+    assert testing_command.main(argv) == 0
+    scored = pd.read_csv(RUN / "test" / "scores.csv")
+    reals, fakes = (scored.loc[scored["label"] == label, "score"] for label in (0, 1))
+    assert (reals > new["t_high"]).mean() == 0.25 and (fakes < new["t_low"]).mean() == 0.5
+    capsys.readouterr()
+    # Of 100 reals .001 are nobody.
+    assert run("--data.valid=own.csv", "--limits.alarms=.001") == 0
+    assert "limits.alarms 0.001" in capsys.readouterr().err
+
+
+def test_limits_that_are_not_the_checkpoints_are_said_not_to_be_used(trained, capsys):
+    argv = [*SMALL, "--data.test=all.csv", "--prefix=log/run"]
+    assert testing_command.main(argv) == 0
+    assert "WARNING: limits" not in capsys.readouterr().out
+    assert testing_command.main([*argv, "--limits.alarms=.01"]) == 0
+    assert "WARNING: limits: those of the checkpoint are used, alarms 0.05" in (
+        capsys.readouterr().out
+    )
+
+
 def test_by_another_tta_all_is_fitted_by_it(trained):
     assert run("--tta=flip") == 0
     new = checkpoint.load(NEW)

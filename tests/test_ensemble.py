@@ -284,13 +284,28 @@ def test_other_rows_or_another_tta_are_tested_anew(left_out):
     assert int(now) == int(before) - 2
 
 
+def test_one_member_alone_is_tested_by_limits_as_strict_as_asked(left_out, capsys):
+    alone = [a.replace("log/0,log/1", "log/0") for a in left_out]
+    assert leave_one_out.main(alone) == 0
+    assert "the network of log/0, by limits that were fitted anew" in capsys.readouterr().out
+    file = Path("log/both/alpha/calibrated/best.safetensors")
+    first, before = checkpoint.load(file), file.stat().st_mtime_ns
+    scored = [pd.read_csv(f"log/{name}/alpha/test/scores.csv")["score"] for name in ("0", "both")]
+    np.testing.assert_allclose(scored[0], scored[1], atol=1e-5)
+    assert leave_one_out.main(alone) == 0 and file.stat().st_mtime_ns == before
+    assert leave_one_out.main([*alone, "--limits.alarms=.5"]) == 0
+    strict, loose = first["thresholds"], checkpoint.load(file)["thresholds"]
+    assert (strict["alarms"], loose["alarms"]) == (0.05, 0.5)
+    assert loose["t_high"] < strict["t_high"] and loose["threshold"] == strict["threshold"]
+
+
 def test_a_member_of_which_nobody_knows_what_it_saw_is_not_tested(left_out, capsys):
     Path("log/1/alpha/checkpoints/rows.csv").unlink()
     assert leave_one_out.main(left_out) == 2
     assert "nobody can tell whether it saw what is tested" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("members", ["log/0", "log/0,log/both", "log/0,./log/both/"])
+@pytest.mark.parametrize("members", ["log/both", "log/0,log/both", "log/0,./log/both/"])
 def test_members_that_are_none_are_refused(left_out, members, capsys):
     with pytest.raises(SystemExit):
         leave_one_out.main([a.replace("log/0,log/1", members) for a in left_out])

@@ -282,6 +282,29 @@ def test_no_source_has_more_alarms_than_five_per_cent():
     assert thresholds.fit(labels, scores, "x", sources=np.full(len(labels), "")) == pooled
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 150), st.integers(1, 150), st.sampled_from([0.001, 0.01, 0.05, 0.2, 0.5]),
+    st.sampled_from([0.001, 0.01, 0.05, 0.2, 0.5]), st.integers(0, 999),
+)  # fmt: skip
+def test_beyond_the_limits_is_never_more_than_asked(reals, fakes, alarms, misses, seed):
+    random = np.random.default_rng(seed)
+    labels = np.repeat([REAL, FAKE], [reals, fakes])
+    scores = random.integers(0, 1 + random.integers(1, 400), reals + fakes) / 400  # some are equal
+    sources = random.integers(0, 3, reals + fakes)
+    limits = thresholds.fit(labels, scores, "x", sources=sources, alarms=alarms, misses=misses)
+    assert (limits.alarms, limits.misses) == (alarms, misses)
+    assert (scores[labels == FAKE] < limits.t_low).mean() <= misses
+    for source in (None, 0, 1, 2):
+        of = (labels == REAL) & ((source is None) | (sources == source))
+        if source is None or of.sum() >= thresholds.FEW:
+            assert (scores[of] > limits.t_high).mean() <= alarms
+    # And no stricter than that takes: one score less, and it would be more.
+    lower = scores[(labels == REAL) & (scores < limits.t_high)]
+    if len(lower) and (sources == sources[0]).all():
+        assert (scores[labels == REAL] > lower.max()).mean() > alarms
+
+
 def test_thresholds_of_separate_classes_cross():
     labels, scores = np.repeat([REAL, FAKE], 20), np.linspace(0, 1, 40)
     limits = thresholds.fit(labels, scores, "x")

@@ -1,5 +1,7 @@
 """How often each verdict: the shares that predict.py's own limits give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +27,10 @@ def test_shares_are_counted_by_the_limits_of_a_verdict():
     assert list(found.columns) == ["part", "n", SIGNS, INCONCLUSIVE, NO_SIGNS]
     rows = {row[0]: [cell.value for cell in row[2:]] for row in found.rows}
     assert rows == {"Real": [0.25, 0.5, 0.25], "Fake": [0.5, 0.25, 0.25]}
-    assert "limits from 80 faces of v.csv" in found.notes[0]
+    words = "limits from 80 faces of v.csv, where at most 5 % of the reals lie above and 5 % of"
+    assert words in found.notes[0]
+    strict = states.table(frame([0.1], [0.9]), replace(LIMITS, alarms=0.005), 0, "faces")
+    assert "at most 0.5 % of the reals" in strict.notes[0]
 
 
 def test_shares_have_intervals_over_persons_and_sum_to_one():

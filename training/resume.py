@@ -24,7 +24,7 @@ FREE_TO_CHANGE = (
     "device", "num_workers", "print_epochs", "checkpoint", "test_checkpoint", "prefix", "bootstrap",
     "cam", "heatmaps", "layer_table", "tracking", "data.test", "data.cache", "data.max_bad",
     "EARLY_STOPPING_EPOCH", "data.memory", "saving.keep", "saving.minutes", "saving.on_nan",
-    "model.compile", "rule", "subgroups", "robustness", "perturb", "card",
+    "model.compile", "rule", "limits", "subgroups", "robustness", "perturb", "card",
 )  # fmt: skip
 """Keys that do not change what is learned, so that a run may continue with other values."""
 
