@@ -289,7 +289,8 @@ def cautions_of(
     if 0 < media.quality < evidence.jpeg_quality:
         text = f"heavily compressed (JPEG quality about {media.quality}): traces may be lost"
         found.append(Caution("compression", text))
-    if 0 < media.bits_per_pixel < evidence.bits_per_pixel:
+    # Of a file that is cut off it is reckoned by the length that it should have had.
+    if 0 < media.bits_per_pixel < evidence.bits_per_pixel and not searched.cut:
         text = f"heavily compressed ({media.bits_per_pixel:.3f} bits a pixel): traces may be lost"
         found.append(Caution("compression", text))
     if film and searched.frames < 2 * evidence.min_faces:

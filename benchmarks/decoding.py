@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 
 from benchmarks.prepare import HEIGHT, RATE, WIDTH, write_clip
-from faces import packets, video
+from faces import seeking, video
 from flags import Frames
 
 PART = 30
@@ -57,7 +57,7 @@ def repeated(source: Path, path: Path, times: int) -> None:
 
 def seconds(path: Path, frames: Frames, worth_seeking: float) -> float:
     """Of opening and decoding, with the file's content out of the page cache."""
-    packets.WORTH_SEEKING = worth_seeking  # type: ignore[assignment]
+    seeking.WORTH_SEEKING = worth_seeking  # type: ignore[assignment]
     handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     if hasattr(os, "posix_fadvise"):
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32, help="frames that are wanted")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 3, 10])
     given = parser.parse_args()
-    frames, limit = Frames(count=given.frames), packets.WORTH_SEEKING
+    frames, limit = Frames(count=given.frames), seeking.WORTH_SEEKING
     print(f"{WIDTH}x{HEIGHT}, {given.frames} frames; seconds")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -92,7 +92,7 @@ def main() -> None:
                 path = home / "film.mp4"
                 repeated(home / "part.mp4", path, max(1, round(60 * minutes / PART)))
                 with av.open(str(path)) as film:
-                    table = packets.Table.of(film, film.streams.video[0], path.stat().st_size)
+                    table = seeking.Table.of(film, film.streams.video[0], path.stat().st_size)
                 assert table is not None
                 unread = table.unread(video.wanted_places(table.seconds(), frames))
                 through = min(seconds(path, frames, float("inf")) for _ in range(2))

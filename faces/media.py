@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from faces.animation import frame_count
 from faces.encoding import jpeg_quality, name_of
 from faces.image import MAX_PIXELS, UnreadableImage, formats, upright_size
+from faces.packets import length
 from faces.video import UnreadableVideo, opened
 
 PHOTO, FILM = "photo", "film"
@@ -110,11 +111,7 @@ def _film(path: Path, size: int) -> Media:
             raise UnreadableVideo(what)
         stream = film.streams.video[0]
         decoder = stream.codec_context
-        seconds = 0.0
-        if stream.duration and stream.time_base:
-            seconds = float(stream.duration * stream.time_base)
-        elif film.duration:
-            seconds = film.duration / 1_000_000
+        seconds = length(film, stream)
         rate = float(stream.average_rate or 0)
         bits = stream.bit_rate or (size * 8 / seconds if seconds > 0 else 0)
         pixels = decoder.width * decoder.height

@@ -5,7 +5,8 @@
     clip.missing                                # of the wanted frames, how many were damaged
 
 What is decoded are the groups of pictures in which a wanted frame lies, up to the last of them.
-faces/packets.py reads a film through or jumps about in it, whichever is faster for it.
+A film is read through (faces/packets.py) or jumped about in (faces/seeking.py), whichever is faster
+for it.
 """
 
 import threading
@@ -19,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from faces import animation, packets
+from faces import animation, packets, seeking
 from faces.image import MAX_PIXELS, UnreadableImage, read_image
 from flags import Frames
 
 SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
-    ".mts", ".m2ts", ".ogv",
+    ".mts", ".m2ts", ".ts", ".vob", ".ogv",
 })  # fmt: skip
 """Names that a folder is searched for; what a file really is, its content decides."""
 
@@ -88,6 +89,8 @@ def opened(path: Path | str) -> Iterator[Any]:
 
     try:
         film = packets.open_film(path)
+    except (av.ArgumentError, av.InvalidDataError):  # a format that we do not want, or that none is
+        raise UnreadableVideo("no film that can be read: damaged, or of another kind") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(_reason(error)) from None
     with film:
@@ -114,17 +117,18 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
             if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
                 raise UnreadableVideo(f"its frames have more than {MAX_PIXELS:,} pixels")
             size, length = path.stat().st_size, packets.length(film, stream)
-            if table := packets.Table.of(film, stream, size):
+            if table := seeking.Table.of(film, stream, size):
                 seconds = table.seconds()
                 places = wanted_places(seconds, settings)
-                if table.unread(places) > packets.WORTH_SEEKING:
-                    frames = _frames(packets.jumped(path, table, places), settings)
+                if table.unread(places) > seeking.WORTH_SEEKING:
+                    frames = _frames(seeking.jumped(path, table, places), settings)
                     return Clip(path, len(seconds), seconds[-1], len(places), frames)
-            elif size > packets.LARGE and length:
+            elif size > seeking.LARGE and length:
                 times = wanted_times(length, settings)
-                frames = _frames(packets.sought(path, times), settings)
+                frames = _frames(seeking.sought(path, times), settings)
                 return Clip(path, stream.frames, length, len(times), frames)
-            promised, index = stream.frames, packets.Index.of(film, stream)
+            index = packets.Index.of(film, stream)
+            cut = packets.cut(film, stream, index)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(_reason(error)) from None
     if not index.shown:
@@ -132,7 +136,6 @@ def open_clip(path: Path | str, settings: Frames) -> Clip:
     seconds = index.seconds()
     places = wanted_places(seconds, settings)
     frames = _frames(packets.read_through(path, index, places), settings)
-    cut = max(0, promised - index.packets)
     return Clip(path, len(seconds), seconds[-1], len(places), frames, cut=cut)
 
 

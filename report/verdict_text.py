@@ -112,9 +112,11 @@ def looked_at(verdict: Verdict) -> str:
     size = f"{searched.size[0]} x {searched.size[1]}"
     if media.kind == "photo":
         return f"a photo of {size} pixels ({media.format}): {faces}"
+    # How long an animated picture lasts only decoding all of it would tell.
+    length = f", {clock(searched.seconds)}" if searched.seconds or searched.total < 2 else ""
     return (
-        f"{searched.frames} of {count(searched.total, 'frame')}, {clock(searched.seconds)} "
-        f"of {size} pixels ({media.format}): {faces}"
+        f"{searched.frames} of {count(searched.total, 'frame')}{length} of {size} pixels "
+        f"({media.format}): {faces}"
     )
 
 

@@ -98,7 +98,7 @@ def test_every_broken_file_is_named_with_its_reason_and_counted(root, capsys):
         "face.png": "unlabelled",
     }  # fmt: skip
     for name, words in (
-        ("sound.mp4", "no video stream"), ("text.mp4", "not a film"), ("empty.jpg", "is empty"),
+        ("sound.mp4", "no video stream"), ("text.mp4", "no film that"), ("empty.jpg", "is empty"),
         ("text.jpg", "not a picture"), ("wall.mp4", "no face found in 3 frames"),
         ("link.png", "leads out of the collection"), ("linked", "leads out of the collection"),
         ("gone.png", "leads to nothing"), ("face.png", "no real/ or fake/ above it"),

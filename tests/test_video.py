@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faces import clips, packets, video
+from faces import clips, packets, seeking, video
 from faces.detector import Detection
+from faces.media import describe
 from faces.video import UnreadableVideo, by_width, open_clip, wanted_places
 from flags import Face, Frames
 
@@ -62,6 +63,12 @@ FILMS = {
     "odd size": {"codec": "libx264", "size": (97, 65), "pix_fmt": "yuv444p"},
     "mpeg4": {"codec": "mpeg4", "g": "10"},
     "vp9": {"codec": "libvpx-vp9", "suffix": ".webm", "deadline": "realtime"},
+    "av1": {"codec": "libsvtav1", "preset": "10", "g": "30"},
+    "av1 in Matroska": {"codec": "libsvtav1", "suffix": ".mkv", "preset": "10", "g": "30"},
+    "B frames in AVI": {"codec": "libx264", "suffix": ".avi", "g": "12", "bf": "3"},
+    "xvid with B frames": {"codec": "mpeg4", "suffix": ".avi", "g": "12", "bf": "2"},
+    "a bare stream": {"codec": "libx264", "suffix": ".h264", "g": "12", "bf": "3"},
+    "a bare HEVC stream": {"codec": "libx265", "suffix": ".hevc", "g": "12"},
 }
 
 
@@ -87,10 +94,11 @@ def test_jumping_about_gives_the_very_same_frames(tmp_path, monkeypatch, name, w
     path = write_film(tmp_path / f"film{options.pop('suffix', '.mp4')}", **options)
     read = list(open_clip(path, wanted))
     jumps = []
-    real = packets.jumped
-    monkeypatch.setattr(packets, "jumped", lambda *given: jumps.append(1) or real(*given))
-    monkeypatch.setattr(packets, "read_through", None)
-    monkeypatch.setattr(packets, "WORTH_SEEKING", -1)
+    real = seeking.jumped
+    monkeypatch.setattr(seeking, "jumped", lambda *given: jumps.append(1) or real(*given))
+    for module in (packets, seeking):
+        monkeypatch.setattr(module, "read_through", None)
+    monkeypatch.setattr(seeking, "WORTH_SEEKING", -1)
     if path.suffix != ".mp4":
         monkeypatch.undo()  # it has no table: read through, as before
     clip = open_clip(path, wanted)
@@ -134,13 +142,13 @@ def test_hdr_comes_as_sdr(tmp_path, name):
 def test_a_table_that_is_wrong_is_not_believed(tmp_path, monkeypatch):
     path = write_film(tmp_path / "film.mp4", g="12")
     read = list(open_clip(path, Frames(count=7)))
-    true = packets.Table.of
+    true = seeking.Table.of
 
     def shifted(*given):
         return dataclasses.replace(true(*given), first=7)
 
-    monkeypatch.setattr(packets.Table, "of", shifted)
-    monkeypatch.setattr(packets, "WORTH_SEEKING", -1)
+    monkeypatch.setattr(seeking.Table, "of", shifted)
+    monkeypatch.setattr(seeking, "WORTH_SEEKING", -1)
     clip = open_clip(path, Frames(count=7))
     frames = list(clip)
     assert clip.missing == 0 and [f.index for f in frames] == [f.index for f in read]
@@ -152,7 +160,7 @@ def test_a_film_whose_rate_varies_has_no_table(tmp_path):
     for name, varied in (("varies.mp4", times), ("even.mp4", None)):
         path = write_film(tmp_path / name, times=varied)
         with av.open(str(path)) as film:
-            table = packets.Table.of(film, film.streams.video[0], path.stat().st_size)
+            table = seeking.Table.of(film, film.streams.video[0], path.stat().st_size)
         assert (table is None) == (varied is not None)
 
 
@@ -199,8 +207,8 @@ def test_places_are_rising_inside_and_as_many_as_asked(gaps, count, every, rate)
 def test_a_large_film_is_sought_and_gives_nearly_the_same(tmp_path, monkeypatch, film, group):
     path = write_film(tmp_path / film, count=100, g=group, bf="0")
     read = [frame.index for frame in open_clip(path, Frames(count=8))]
-    assert 10 * path.stat().st_size < packets.LARGE
-    monkeypatch.setattr(packets, "LARGE", 10)
+    assert 10 * path.stat().st_size < seeking.LARGE
+    monkeypatch.setattr(seeking, "LARGE", 10)
     frames = list(open_clip(path, Frames(count=8)))
     whole = all_frames(path)
     assert len(frames) == 8
@@ -289,6 +297,8 @@ def test_a_film_that_was_cut_off_gives_its_sound_frames(tmp_path):
     clip = open_clip(path, Frames(count=8))
     frames = list(clip)
     assert frames and frames[-1].index < 59
+    # Matroska says no number of frames, but when it ends.
+    assert clip.cut == pytest.approx(60 - clip.total, abs=2) and clip.cut > 15
     for frame in frames:
         assert np.abs(frame.image.astype(int) - whole[frame.index]).mean() < 25
 
@@ -312,6 +322,36 @@ def test_a_film_says_how_many_frames_were_cut_off(tmp_path):
     assert 20 <= clip.cut <= 40 and len(list(clip)) >= 7
 
 
+def test_a_film_whose_sound_is_longer_is_not_cut(tmp_path):
+    path = tmp_path / "film.mkv"
+    silence = av.AudioFrame.from_ndarray(np.zeros((1, 9 * 8000), np.float32), "fltp", "mono")
+    silence.sample_rate = 8000
+    with (
+        av.open(str(write_film(tmp_path / "mute.mkv"))) as mute,
+        av.open(str(path), "w") as film,
+    ):
+        stream = film.add_stream_from_template(mute.streams.video[0])
+        sound = film.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for packet in mute.demux(video=0):
+            if packet.pts is not None:
+                packet.stream = stream
+                film.mux(packet)
+        film.mux([*sound.encode(silence), *sound.encode()])
+    with av.open(str(path)) as film:
+        assert film.duration > 8_500_000
+    clip = open_clip(path, Frames(count=8))
+    assert clip.cut == 0 and clip.total == 60 and len(list(clip)) == 8
+
+
+def test_a_film_that_begins_late_is_as_long_as_it_lasts(tmp_path):
+    late = write_film(tmp_path / "late.mkv", times=[10_000 + 4 * n for n in range(60)])
+    with av.open(str(late)) as film:
+        assert film.duration > 100_000_000  # when it ends
+    assert describe(late).seconds == pytest.approx(2.4, abs=0.1)
+    clip = open_clip(late, Frames(count=8))
+    assert clip.cut == 0 and clip.duration < 2.5 and len(list(clip)) == 8
+
+
 def test_damaged_frames_are_counted_and_the_others_come(tmp_path):
     path = write_film(tmp_path / "film.mp4", count=60, codec="mjpeg", pix_fmt="yuvj420p")
     content = bytearray(path.read_bytes())
@@ -327,9 +367,9 @@ def test_damaged_frames_are_counted_and_the_others_come(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a film"),
-        (b"just some text, no film at all\n" * 50, "not a film"),
-        (bytes(5000), "not a film|no frame"),
+        (b"", "no film"),
+        (b"just some text, no film at all\n" * 50, "no film"),
+        (bytes(5000), "no film|no frame"),
     ],
     ids=["empty", "text", "zeros"],
 )
