@@ -11,6 +11,7 @@ normalisation, thresholds), the weights, the configuration, and the state of the
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import splits
 from flags import Config, Face, InputSize, Model
 from networks import Detector, build, variant_of
 from settings import dump
-from utils import UserError, atomic_path, run_command, sha256_file
+from utils import UserError, atomic_path, refuse_over, run_command, sha256_file
 
 FORMAT = 1
 """Version of the keys below; a later version reads all earlier ones."""
@@ -183,10 +184,10 @@ def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and storage errors have no common class
-        reason = str(error).split("\n")[0][:120]
-        raise UserError(
-            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {reason})"
-        ) from None
+        reason = f"{type(error).__name__}: {str(error).split(chr(10))[0][:120]}"
+        if not zipfile.is_zipfile(path):  # of such PyTorch speaks as of an older version's
+            reason = "not what PyTorch writes"
+        raise UserError(f"{path}: not a checkpoint that can be read safely ({reason})") from None
 
 
 def network_of(state: dict[str, Any]) -> Detector:
@@ -338,6 +339,7 @@ def main(argv: list[str]) -> int:
         case [file] if file != "--export":
             print(describe(Path(file)))
         case [file, "--export", target] | ["--export", target, file]:
+            refuse_over(target, [file])
             state = load(file)
             print(export.write(Path(target), network_of(state), state, sha256_file(file)))
         case _:

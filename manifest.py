@@ -257,7 +257,9 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     }
     if not found:
         names = ", ".join(sorted(c.name for c in folder.iterdir())[:SHOWN]) or "nothing"
-        raise UserError(f"{folder}: looked for the folders real/ and fake/, found {names}")
+        manifest = folder / "manifest.csv"
+        meant = f"; did you mean {manifest}?" if manifest.is_file() else ""
+        raise UserError(f"{folder}: looked for the folders real/ and fake/, found {names}{meant}")
     rows = [
         {"path": str(file), "label": FAKE if name == "fake" else REAL}
         for name, child in sorted(found.items())

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from faces.apart import Apart, Look
 from flags import Predict
 from settings import parse
-from utils import UserError, console, refuse_unwritable, run_quickly, started
+from utils import UserError, console, refuse_over, refuse_unwritable, run_quickly, started
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ SOME_UNREADABLE, NOTHING_ANALYSED = 3, 4
 def main(argv: list[str]) -> int:
     settings = parse(Predict, argv, __doc__, words="paths")
     files = files_of(settings.paths)
+    refuse_targets(files, settings)
     with Apart() as apart:
         apart.start()
         return predict(files, settings, apart)
@@ -142,6 +143,20 @@ def status(verdicts: Sequence["Verdict"]) -> int:
     return SOME_UNREADABLE if unreadable else 0
 
 
+def refuse_targets(files: Sequence[str], settings: Predict) -> None:
+    """Raise UserError where a photo or film would be written over, or one target by the other."""
+    targets = [target for target in (settings.json_file, settings.csv) if target]
+    if len(targets) == 2 and os.path.realpath(targets[0]) == os.path.realpath(targets[1]):
+        raise UserError(f"--json and --csv are both {targets[0]}: name two files")
+    for target in targets:
+        refuse_over(target, files)
+        if Path(target).suffix.lower() in media_suffixes():  # --csv *.jpg takes the first of them
+            raise UserError(f"{target}: is the name of a photo or film: name another file")
+    out = os.path.realpath(settings.out)
+    if settings.video and settings.out and out in {os.path.realpath(Path(f).parent) for f in files}:
+        raise UserError(f"--out {settings.out} holds what is judged: films go there, name another")
+
+
 def files_of(paths: Sequence[str]) -> list[str]:
     """The files that are meant, each once: those of a folder and below it by their suffix.
 
@@ -152,6 +167,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
         raise UserError("no photo or film was named: python predict.py PATH ...")
     found: dict[str, str] = {}
     for path in paths:
+        if not path.strip():
+            raise UserError("an empty name was given: is a variable of the shell not set?")
         # Not Path.glob, which takes no absolute pattern.
         matched = [path] if Path(path).exists() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207
         if not matched:
@@ -166,18 +183,32 @@ def files_of(paths: Sequence[str]) -> list[str]:
 
 
 def media_in(folder: Path) -> list[str]:
-    """Photos and films below a folder, by their suffix, sorted; nothing hidden."""
+    """Photos and films below a folder, by their suffix, sorted, and folders that cannot be looked
+    into, which are unreadable; nothing hidden. How many others there are is said.
+    """
+    known, found, closed, others = media_suffixes(), [], [], 0
+
+    def noted(error: OSError) -> None:
+        closed.append(str(error.filename))
+
+    for home, folders, names in os.walk(folder, onerror=noted):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = sum((Path(home) / name).is_symlink() for name in folders)
+        seen = [Path(home) / name for name in names if not name.startswith(".")]
+        media = [file for file in seen if file.suffix.lower() in known and file.is_file()]
+        found += [str(file) for file in media]
+        others += len(seen) - len(media) + links
+    if others:
+        what = "file or linked folder was" if others == 1 else "files or linked folders were"
+        print(f"{folder}: {others:,} other {what} not looked at", file=sys.stderr)
+    return sorted(found + closed)
+
+
+def media_suffixes() -> frozenset[str]:
     from faces.image import SUFFIXES as PHOTOS
     from faces.video import SUFFIXES as FILMS
 
-    known = PHOTOS | FILMS
-    return sorted(
-        str(file)
-        for file in folder.rglob("*")
-        if file.suffix.lower() in known
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+    return PHOTOS | FILMS
 
 
 if __name__ == "__main__":

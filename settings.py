@@ -162,7 +162,7 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str, words: st
     A mistake is printed and ends the program with status 2, as argparse does.
     """
     fields = dict(keys(schema))
-    taken = fields.pop(words, None)
+    taken, rest = fields.pop(words, None), list[str]()
     shown = f"{words.upper()[:-1]} ... " if words else ""
     parser = argparse.ArgumentParser(
         usage=f"%(prog)s {shown}[--config_file YAML] [--KEY VALUE ...]",
@@ -185,12 +185,14 @@ def parse(schema: type[Schema], argv: Sequence[str], description: str, words: st
     if taken:
         parser.add_argument(words, nargs="*", default=[], help=_help(taken))
         flags = {f"--{key}" for key, field in fields.items() if field.annotation is bool}
-        argv = _flags_alone(argv, flags)
+        if "--" in argv:  # names only from here on, those that begin with a dash too
+            rest = list(argv[argv.index("--") + 1 :])
+        argv = _flags_alone(argv[: len(argv) - len(rest) - 1] if "--" in argv else argv, flags)
     # Intermixed: names of files may stand between the keys.
     read = parser.parse_known_intermixed_args if taken else parser.parse_known_args
     known, unknown = read(list(argv))
     given = vars(known)
-    file, plain = given.pop("config_file"), given.pop(words, [])
+    file, plain = given.pop("config_file"), [*given.pop(words, []), *rest]
     problems = _unknown_arguments(unknown, ["config_file", *fields])
     try:
         overrides = {key: _typed(text, fields[key].annotation) for key, text in given.items()}
@@ -342,7 +344,8 @@ def _unknown_arguments(words: list[str], known: list[str]) -> list[str]:
             name, _, value = word.lstrip("-").partition("=")
             follows = not value and not after.startswith("-")
             shown = _shown(value or after) if value or follows else ""
-            problems.append(f"command line: --{name}: unknown key{shown}; {_nearest(name, known)}")
+            typed = word.partition("=")[0]
+            problems.append(f"command line: {typed}: unknown key{shown}; {_nearest(name, known)}")
         elif follows:  # the value of the unknown key before it
             follows = False
         else:

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -128,6 +128,12 @@ def refuse_unwritable(path: Path | str) -> None:
             pass
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def refuse_over(target: Path | str, read: Iterable[Path | str]) -> None:
+    """Raise UserError where what is to be written, a file or a folder, is one of those read."""
+    if os.path.realpath(target) in {os.path.realpath(one) for one in read}:
+        raise UserError(f"{target}: is read, and would be written over: name another")
 
 
 def no_room(error: OSError) -> str:

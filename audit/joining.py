@@ -76,6 +76,8 @@ def merge(first: str, second: str, config: Merge) -> int:
 
 def overlap(first: str, second: str, config: Overlap) -> int:
     """Print what rows of the second share with the first; 1 where they share anything."""
+    if config.out:
+        utils.refuse_over(config.out, (first, second))
     both = _read(first, second, config)
     one, other = both.first.rows, both.second.rows
     names = splits.names_of(one)

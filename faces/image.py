@@ -12,7 +12,8 @@ from pillow_heif import register_heif_opener
 from utils import write_atomic
 
 SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif",
+    ".avif", ".heic", ".heif",
 })  # fmt: skip
 """Names that a folder is searched for; what a file really is, its content decides."""
 

@@ -37,6 +37,9 @@ def main(argv: list[str]) -> int:
     config = parse(Sheet, argv[1:], __doc__ or "")
     if config.fakes.type == "none":
         raise UserError("fakes.type is none: name a recipe, as --fakes.type warp")
+    if not Path(argv[0]).is_dir():
+        what = "is a file: name its folder" if Path(argv[0]).exists() else "no such folder"
+        raise UserError(f"{argv[0]}: {what}")
     pairs: list[np.ndarray] = []
     # Ten times as many where faces are pasted: else a few would be in all of the pairs.
     enough = config.count * (10 if needs_donors(config.fakes) else 1)

@@ -1,5 +1,6 @@
 """The folder of predict.py's `--out`: a page a file, the films with boxes, and the list of all."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,7 @@ def annotated(
             verdict.path, target, tracks(verdict), (verdict.limits.low, verdict.limits.high), tell
         )
     except UnreadableVideo:  # an animated picture that the film decoder does not know
+        print(f"{shown(verdict.path)}: no copy with boxes of an animated picture", file=sys.stderr)
         return False
     return True
 

@@ -395,6 +395,10 @@ def test_overlap_finds_what_is_shared(made, tmp_path, capsys):
     assert found["two/000.jpg"] == "picture (by content); near-duplicate"
     assert found["two/001.jpg"] == "near-duplicate" and found["two/004.jpg"] == "person"
     assert "3 of 12 rows" in capsys.readouterr().out
+    before = Path(one).read_bytes()
+    with pytest.raises(UserError, match="would be written over"):
+        prepare.main(["overlap", one, other, "--out", one])
+    assert Path(one).read_bytes() == before
 
 
 def test_measures_know_nothing_of_what_is_broken(tmp_path):

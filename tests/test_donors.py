@@ -217,6 +217,14 @@ def test_a_sheet_shows_the_donors_that_were_named_or_nothing(home):
     assert not Path("none.png").exists()
 
 
+def test_a_sheet_wants_a_folder(tmp_path, portrait):
+    write_image(tmp_path / "one.png", portrait)
+    wrongs = {"gone": "no such folder", "one.png": "is a file: name its folder"}
+    for wrong, says in wrongs.items():
+        with pytest.raises(UserError, match=says):
+            sheet.main([str(tmp_path / wrong), "--fakes.type=warp", f"--out={tmp_path / 'a.png'}"])
+
+
 def test_labels_of_donors_are_read_by_their_own_header(home):
     whole = pd.read_csv("all.csv")
     whole = whole.assign(real=1 - whole["label"]).drop(columns="label")

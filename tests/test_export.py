@@ -442,6 +442,15 @@ def test_a_folder_that_is_not_there_is_refused(name, file, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_is_not_written_over_itself(file, tmp_path):
+    path = tmp_path / "model.safetensors"
+    checkpoint.main([str(file), "--export", str(path)])
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="would be written over"):
+        checkpoint.main([str(path), "--export", f"{tmp_path}/./model.safetensors"])
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
 def test_what_is_no_checkpoint_is_not_exported(name, tmp_path):
     with pytest.raises(UserError, match="no such checkpoint"):

@@ -201,6 +201,9 @@ def test_a_folder_with_real_and_fake(tmp_path):
     assert labels(read) == {"Real/x/1.PNG": REAL, "Real/2.jpg": REAL, "fake/1.jpeg": FAKE}
     assert not read.has_splits
     assert "real/ and fake/" in refused(str(tmp_path / "other"))
+    meant = tmp_path / "other" / "manifest.csv"
+    meant.write_text("path,label\n")
+    assert f"did you mean {meant}?" in refused(str(meant.parent))
     for name in ("empty/real", "empty/fake"):
         (tmp_path / name).mkdir(parents=True)
     assert "no rows" in refused(str(tmp_path / "empty"))

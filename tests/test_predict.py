@@ -1,6 +1,7 @@
 """predict.py and verdict.py: the road of test.py, a state for each file, and files for others."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -27,7 +28,8 @@ import verdict
 from faces.encoding import encoding, jpeg_quality
 from faces.image import read_image, write_image
 from faces.media import describe
-from flags import Evidence, Predict
+from faces.video import open_clip
+from flags import Evidence, Frames, Predict
 from judging import (
     INCONCLUSIVE,
     NO_FACE,
@@ -404,9 +406,78 @@ def test_files_are_each_taken_once_sorted_and_not_hidden(tmp_path, monkeypatch):
     assert predict.files_of([".hidden.jpg", "note.txt", "[x].jpg"]) == [
         ".hidden.jpg", "note.txt", "[x].jpg",
     ]  # fmt: skip
-    for wrong in (["gone.jpg"], [], ["*.gone"], [".git/nothing"]):
+    for wrong in (["gone.jpg"], [], ["*.gone"], [".git/nothing"], [""], ["b.jpg", " "]):
         with pytest.raises(UserError):
             predict.files_of(wrong)
+
+
+def test_what_a_folder_holds_besides_is_counted_and_what_is_closed_is_named(
+    tmp_path, monkeypatch, capsys
+):
+    for name in ("in/a.jfif", "in/b.ts", "in/note.txt", "in/closed/c.jpg", "elsewhere/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    scan = os.scandir
+
+    def refused(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found = predict.files_of([str(tmp_path / "in")])
+    assert [Path(file).name for file in found] == ["a.jfif", "b.ts", "closed"]
+    assert "in: 2 other files or linked folders were not looked at" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_looked_into_is_unreadable(model, tmp_path):
+    assert verdict.of_file(tmp_path, model, settings()).state == UNREADABLE
+
+
+def test_names_that_begin_with_a_dash_stand_behind_two(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    shutil.copy("wall.png", "-wall.png")
+    base = ["--checkpoint", "weights.pth", "--device", "cpu"]
+    assert predict.main([*base, "--", "-wall.png", "wall.png"]) == 0
+    assert "-wall.png" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        predict.main(["-wall.png", *base])
+    assert "command line: -wall.png: unknown key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--csv", "media/real/photo.png", "wall.png"],  # --csv *.png
+        ["wall.png", "--json", "./wall.png"],
+        ["text.mp4", "--json", "linked.json"],
+        ["wall.png", "--json", "new.jpg"],
+        ["wall.png", "--json", "same", "--csv", "./same"],
+        ["media/fake/two.mp4", "--out", "media/fake", "--video"],
+    ],
+)
+def test_nothing_that_is_judged_is_written_over(home, monkeypatch, argv):
+    monkeypatch.chdir(home)
+    Path("linked.json").unlink(missing_ok=True)
+    Path("linked.json").symlink_to("text.mp4")
+    before = {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()}
+    monkeypatch.setattr(verdict, "of_file", lambda *args: pytest.fail("judged"))
+    with pytest.raises(UserError, match=r"name (another|two)"):
+        predict.main([*argv, "--checkpoint", "weights.pth", "--device", "cpu"])
+    assert {p: p.read_bytes() for p in Path().rglob("*") if p.is_file()} == before
+
+
+def test_an_animated_picture_has_no_copy_with_boxes_and_it_says_so(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    film = open_clip("media/real/one.mp4", Frames(count=14))
+    frames = [Image.fromarray(frame.image) for frame in film]
+    frames[0].save("moves.webp", save_all=True, append_images=frames[1:], duration=40)
+    argv = ["moves.webp", "--checkpoint", "weights.pth", "--device", "cpu", "--out", "moving"]
+    assert predict.main([*argv, "--video"]) == 0
+    said = capsys.readouterr()
+    assert "moves.webp: no copy with boxes of an animated picture" in said.err
+    assert "14 of 14 frames of " in said.out and not list(Path("moving").glob("*.mp4"))
 
 
 def test_help_and_mistakes_import_nothing_heavy(tmp_path):
