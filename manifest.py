@@ -250,19 +250,19 @@ def _cleaned(values: pd.Series) -> pd.Series:
 
 
 def _read_folder(folder: Path) -> pd.DataFrame:
-    found = {
-        child.name.lower(): child
+    found = [
+        child
         for child in sorted(Path(os.path.normpath(folder.absolute())).iterdir())
         if child.is_dir() and child.name.lower() in ("real", "fake")
-    }
+    ]
     if not found:
         names = ", ".join(sorted(c.name for c in folder.iterdir())[:SHOWN]) or "nothing"
         manifest = folder / "manifest.csv"
         meant = f"; did you mean {manifest}?" if manifest.is_file() else ""
         raise UserError(f"{folder}: looked for the folders real/ and fake/, found {names}{meant}")
     rows = [
-        {"path": str(file), "label": FAKE if name == "fake" else REAL}
-        for name, child in sorted(found.items())
+        {"path": str(file), "label": FAKE if child.name.lower() == "fake" else REAL}
+        for child in sorted(found, key=lambda child: child.name.lower())
         for file in _pictures_under(child)
     ]
     return pd.DataFrame(rows, columns=["path", "label"])

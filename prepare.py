@@ -14,6 +14,7 @@ val and test one fake each (`--fakes.type`), through the same encoder; training 
 fly. Stopped and called again, it goes on where it was.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from preparing.rows import face_rows
 from preparing.search import search
 from preparing.summary import summary
 from report.classes import save_classes
-from settings import dump, parse
+from settings import dump, parse, read_yaml
 from utils import UserError, cores
 
 KINDS = ("real", "fake")
@@ -53,6 +54,7 @@ def main(argv: list[str]) -> int:
     out = Path(config.out or f"data/{argv[0]}")
     if out.exists() and not out.is_dir():
         raise UserError(f"out {out}: Not a directory: name another, or a new one")
+    refuse_within(out, config.root)
     if config.fakes.donors:
         raise UserError(
             "fakes.swap.donors is for training: here each split pastes its own reals, so leave it "
@@ -73,8 +75,14 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{argv[0]}: no face was found in {len(media)} files; {listed} says why")
     faces = duplicates.with_near_duplicates(faces, config.near_duplicates, cores())
     faces, of_split = splits.with_splits(faces, rule_for(faces, config.split), config.seed)
+    faces, twice = each_once(faces)
     faces, dropped, of_balance = balance(faces, config.balance.how, config.seed)
-    notes += [*of_split, *of_balance, *([f"balance left out {dropped:,} faces"] if dropped else [])]
+    notes += [
+        *of_split,
+        *twice,
+        *of_balance,
+        *([f"balance left out {dropped:,} faces"] if dropped else []),
+    ]
     if config.fakes.type != "none":
         pairs, without = written_pairs(faces, config, out)
         left_out += without
@@ -88,15 +96,52 @@ def main(argv: list[str]) -> int:
             raise UserError(f"{argv[0]}: not one fake could be made; {listed} says why")
     rows = in_order(faces)
 
+    write_splits(rows, config, out)
     manifest.write(out / "manifest.csv", rows)
-    if config.separate_csv:
-        for name in rows["split"].unique():
-            manifest.write(out / f"{name}.csv", rows[rows["split"] == name])
     utils.write_atomic(out / "prepare.yaml", dump(config))
     save_classes(rows, out / "classes.png")
     write_failures(listed, left_out, out.absolute())
     print(summary(media, found, rows, left_out, notes, out))
     return 0
+
+
+def refuse_within(out: Path, root: str) -> None:
+    """Raise UserError where the faces would be written into the collection: the next call would
+    take them for pictures of it, and its own fakes for whatever lies there.
+    """
+    if root and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
+        raise UserError(f"out {out} lies in root {root}: name a folder outside of it by --out")
+
+
+def each_once(faces: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Without second rows of one face, as of a photo that lies there under two names; and a note.
+    After the split, that both names tie persons together.
+    """
+    first = ~faces.duplicated(manifest.SAME_FACE)
+    twice = int((~first).sum())
+    note = [f"{twice:,} faces are there twice, in pictures that are the same: taken once"]
+    return faces[first].reset_index(drop=True), note if twice else []
+
+
+def outdated(out: Path, config: Prepare) -> None:
+    """Take away a manifest of other settings before a picture of it changes: were this run
+    stopped, it would describe others.
+    """
+    before = out / "prepare.yaml"
+    if before.is_file() and before.read_text(encoding="utf-8") != dump(config):
+        (out / "manifest.csv").unlink(missing_ok=True)
+
+
+def write_splits(rows: pd.DataFrame, config: Prepare, out: Path) -> None:
+    """A CSV a split where that is wanted; those of an earlier call, of other splits, go."""
+    before = out / "prepare.yaml"
+    ours = before.is_file() and read_yaml(str(before)).get("separate_csv") is True
+    for name in manifest.SPLITS:
+        own, file = rows[rows["split"] == name], out / f"{name}.csv"
+        if config.separate_csv and len(own):
+            manifest.write(file, own)
+        elif ours:
+            file.unlink(missing_ok=True)
 
 
 def in_order(faces: pd.DataFrame) -> pd.DataFrame:
@@ -145,6 +190,7 @@ def written_pairs(
         except NoFake as error:
             failures.append(Failure(face["path"], NO_FAKE, str(error)))
             continue
+        outdated(out, config)
         for path, image in zip(paths, pair, strict=True):
             write_image(path, image)
         real = face | {"path": str(paths[0])}

@@ -5,6 +5,7 @@ was stopped at any moment goes on with the clips that have none.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -45,12 +46,15 @@ class FoundClip:
 
 
 def clip_key(path: Path, face: Face, frames: Frames) -> str:
-    """A name for a clip and what decides its crops: its name, size and time, not its content,
-    which would have to be read again each time.
+    """A name for a clip and what decides its crops: its name, size and time, of a folder those of
+    its files; not its content, which would have to be read again each time.
     """
-    stat = path.stat()
+    stat, inside = path.stat(), []
+    if path.is_dir():
+        files = ((one.name, one.stat()) for one in os.scandir(path))
+        inside = sorted((name, about.st_size, about.st_mtime_ns) for name, about in files)
     deciding = {name: getattr(face, name) for name in DECIDING}
-    recipe = json.dumps([4, deciding, frames.model_dump()], sort_keys=True)
+    recipe = json.dumps([5, deciding, frames.model_dump(), inside], sort_keys=True)
     return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
 
 

@@ -10,6 +10,7 @@ import manifest
 from faces.cache import Found
 from faces.clips import FoundClip
 from failures import DAMAGED, NO_FACE, UNLABELLED, UNREADABLE, Failure
+from utils import sha256_file
 
 
 def face_rows(
@@ -46,19 +47,35 @@ def face_rows(
 
 
 def _of_one_label(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """The rows without pictures that lie among the reals and, to the bit, among the fakes too."""
+    """The rows without media that lie among the reals and, to the bit, among the fakes too.
+
+    Photos that are the same share their crop; films, whose crops go by their names, are read where
+    one of the other label has the same size.
+    """
+    films = {row["media"]: row["label"] for row in rows if row["frame"]}
+    contents = contents_of(films)
     said: dict[str, dict[int, str]] = {}
     for row in rows:
-        said.setdefault(row["path"], {}).setdefault(row["label"], row["media"])
-    both = {path for path, labels in said.items() if len(labels) > 1}
+        key = contents.get(row["media"], row["path"])
+        said.setdefault(key, {}).setdefault(row["label"], row["media"])
     of_media: dict[str, str] = {}
     for row in rows:
-        if row["path"] in both:
-            other = said[row["path"]][1 - row["label"]]
-            reason = f"called both real and fake: the same picture as {Path(other).name}"
+        labels = said[contents.get(row["media"], row["path"])]
+        if len(labels) > 1:
+            other = Path(labels[1 - row["label"]]).name
+            reason = f"called both real and fake: the same as {other}"
             of_media.setdefault(row["media"], reason)
     failures = [Failure(media, UNLABELLED, reason) for media, reason in of_media.items()]
-    return [row for row in rows if row["path"] not in both], failures
+    return [row for row in rows if row["media"] not in of_media], failures
+
+
+def contents_of(films: Mapping[str, int]) -> dict[str, str]:
+    """Hashes of the films, given with their labels, of whose size one of the other label is."""
+    sizes = {film: Path(film).stat().st_size for film in films if Path(film).is_file()}
+    labels: dict[int, set[int]] = {}
+    for film, size in sizes.items():
+        labels.setdefault(size, set()).add(films[film])
+    return {film: sha256_file(film) for film, size in sizes.items() if len(labels[size]) > 1}
 
 
 def columns_of(face: Mapping[str, Any], media: str, number: int | None) -> dict[str, str]:

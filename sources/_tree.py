@@ -55,8 +55,10 @@ def walk(root: Path, below: Iterable[str] = ("",), labels: Sequence[str] = ()) -
     wanted = {os.path.realpath(root / name): root / name for name in below}
     links = [folder for real, folder in wanted.items() if not Path(real).is_relative_to(home)]
     folders = [folder for folder in wanted.values() if is_dir(folder) and folder not in links]
+    walked = set()
     while folders:
-        for entry in _entries(folders.pop(), tree):
+        walked.add(os.path.realpath(folder := folders.pop()))
+        for entry in _entries(folder, tree):
             path = Path(entry.path)
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
@@ -77,6 +79,9 @@ def walk(root: Path, below: Iterable[str] = ("",), labels: Sequence[str] = ()) -
         elif target not in found and not is_dir(Path(target)):
             found.add(target)
             _take(link, tree)
+        elif is_dir(Path(target)) and target not in walked:
+            reason = "a link to a folder that is passed over: put that folder in its place"
+            tree.refused.append(Failure(str(link), UNREADABLE, reason))
     tree.files.sort()
     tree.labels.sort()
     tree.refused.sort(key=lambda failure: failure.path)

@@ -60,18 +60,30 @@ def index(root: str, settings: Prepare) -> pd.DataFrame:
             f"{_tree.names_in(home)}"
         )
     clips: dict[str, Clip] = {}
-    for file in tree.labels:
+    # A CSV knows labels alone.
+    for file in sorted(tree.labels, key=lambda file: file.suffix == ".csv"):
         for path, clip in read_labels(file).items():
-            known = clips.setdefault(path, clip)
-            if known.label == UNKNOWN:  # another file may know it
-                clips[path] = replace(clip, split=clip.split or known.split)
-            elif clip.label not in (UNKNOWN, known.label):
+            known = clips.get(path, clip)
+            if {known.label, clip.label} == {REAL, FAKE}:
                 raise UserError(f"{path}: is called both real and fake, the last time by {file}")
+            clips[path] = together(known, clip)
+    clips = {path: of_its_label(clip) for path, clip in clips.items()}
     splits = _splits(clips.values())
     rows, left_out = _rows.rows_of(tree, lambda file, _: _row(file, clips.get(str(file)), splits))
     named = {*map(str, tree.files), *(failure.path for failure in left_out)}
     left_out += [Failure(p, MISSING, "a label file names it") for p in clips if p not in named]
     return _rows.table("dfdc", rows, left_out, [], home)
+
+
+def together(known: Clip, other: Clip) -> Clip:
+    """What two label files say of one clip, the first where both say something."""
+    left_open = {field: getattr(known, field) in ("", UNKNOWN) for field in vars(known)}
+    return replace(known, **{f: getattr(other, f) for f, is_open in left_open.items() if is_open})
+
+
+def of_its_label(clip: Clip) -> Clip:
+    """A real has no original, whatever stands there."""
+    return clip if clip.label == FAKE else replace(clip, original="", face="")
 
 
 def _row(file: Path, clip: Clip | None, splits: dict[str, set[str]]) -> Row:
@@ -129,14 +141,13 @@ def _clip(key: str, said: dict[str, Any], file: Path, table: dict[str, Any]) -> 
         raise UserError(f"{file}: {key}: unknown split {split!r}; known are {', '.join(SPLITS)}")
     word = said.get("label", FLAGS.get(str(said.get("is_fake"))))
     label = LABELS.get(str(word).upper(), UNKNOWN)
-    original = _original(key, said, table) if label == FAKE else ""
     return Clip(
         name=_name(key),
         label=label,
         split=SPLITS.get(split, ""),
-        original=original,
+        original=_original(key, said, table),
         target=_text(said.get("target_id")),
-        face=_text(said.get("swapped_id")) if label == FAKE else "",
+        face=_text(said.get("swapped_id")),
     )
 
 

@@ -200,6 +200,9 @@ def test_a_folder_with_real_and_fake(tmp_path):
     read = manifest.read(str(tmp_path))
     assert labels(read) == {"Real/x/1.PNG": REAL, "Real/2.jpg": REAL, "fake/1.jpeg": FAKE}
     assert not read.has_splits
+    (tmp_path / "REAL").mkdir()
+    (tmp_path / "REAL" / "3.jpg").write_bytes(b"x")
+    assert labels(manifest.read(str(tmp_path))) == labels(read) | {"REAL/3.jpg": REAL}
     assert "real/ and fake/" in refused(str(tmp_path / "other"))
     meant = tmp_path / "other" / "manifest.csv"
     meant.write_text("path,label\n")

@@ -276,9 +276,10 @@ def test_bad_settings_are_one_sentence(tmp_path, capsys, more, message):
 
 def test_nothing_but_walls_is_said(tmp_path):
     for label in ("real", "fake"):
-        film(tmp_path / label / "wall_01.mp4", np.full((200, 200, 3), 128, np.uint8), count=4)
+        wall = np.full((200, 200, 3), 128, np.uint8)
+        film(tmp_path / "set" / label / "wall_01.mp4", wall, count=4)
     with pytest.raises(UserError, match="no face was found in 2 files"):
-        prepare.main(arguments(tmp_path, tmp_path / "out"))
+        prepare.main(arguments(tmp_path / "set", tmp_path / "out"))
 
 
 def test_rows_of_films_stand_in_one_order_wherever_the_clips_lie():

@@ -23,6 +23,7 @@ from flags import Prepare
 from preparing import search as search_module
 from preparing.search import search
 from tests.films import write
+from tests.test_prepare import film
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -130,8 +131,83 @@ def test_one_picture_among_reals_and_fakes_is_left_out_of_both(root, capsys):
     assert set(found) == {"03.png", "copy.png"}
     assert found["copy.png"] == (
         "unlabelled",
-        "called both real and fake: the same picture as 03.png",
+        "called both real and fake: the same as 03.png",
     )
+
+
+def test_one_film_among_reals_and_fakes_is_left_out_of_both(tmp_path, portrait):
+    root = tmp_path / "set"
+    for number, name in enumerate(["real/a", "real/b", "fake/c", "fake/d"]):
+        tinted = np.clip(portrait[0:256, 96:352].astype(int) + 12 * number, 0, 255)
+        film(root / f"{name}.mp4", tinted.astype(np.uint8), count=5)
+    shutil.copy(root / "real" / "a.mp4", root / "fake" / "e.mp4")
+    assert run(root, "--frames.count=3") == 0
+    assert left_out(root) == {
+        "a.mp4": ("unlabelled", "called both real and fake: the same as e.mp4"),
+        "e.mp4": ("unlabelled", "called both real and fake: the same as a.mp4"),
+    }
+    assert sorted(set(rows_of(root)["video"])) == [
+        "fake/c.mp4", "fake/d.mp4", "real/b.mp4",
+    ]  # fmt: skip
+
+
+def test_a_face_that_is_there_twice_counts_once(root, capsys):
+    for number in range(4):
+        shutil.copy(root / "real" / f"{number:02d}.png", root / "real" / f"{number:02d}_copy.png")
+    assert run(root, "--balance.how=overall") == 0
+    said = capsys.readouterr().out
+    assert "4 faces are there twice, in pictures that are the same: taken once" in said
+    table = pd.read_csv(root.parent / "out" / "manifest.csv")
+    assert (table["label"] == 0).sum() == 12 and (table["label"] == 1).sum() <= 12
+    assert len(rows_of(root)) == len(table)  # nothing is left for a reader to take once
+
+
+@pytest.mark.parametrize("out", ["set", "set/out", "linked/out"])
+def test_faces_are_not_written_into_their_collection(root, out):
+    (root.parent / "linked").symlink_to(root)
+    before = sorted(root.rglob("*"))
+    with pytest.raises(UserError, match=r"lies in root .*name a folder outside"):
+        run(root, f"--out={root.parent / out}")
+    assert sorted(root.rglob("*")) == before
+
+
+def test_csvs_of_splits_that_are_no_more_go_and_others_stay(root):
+    out = root.parent / "out"
+    out.mkdir()
+    (out / "val.csv").write_text("mine")
+    assert run(root, "--split.shares=.5,0,.5") == 0
+    assert (out / "val.csv").read_text() == "mine" and not (out / "train.csv").exists()
+    assert run(root, "--split.shares=.5,.25,.25", "--separate_csv=True") == 0
+    assert all((out / f"{name}.csv").is_file() for name in ("train", "val", "test"))
+    assert run(root, "--split.shares=0,0,1", "--separate_csv=True") == 0
+    assert [(out / f"{name}.csv").is_file() for name in ("train", "val", "test")] == [
+        False, False, True,
+    ]  # fmt: skip
+    assert run(root, "--split.shares=.5,0,.5") == 0
+    assert not (out / "test.csv").exists()
+
+
+def test_a_manifest_goes_before_its_pictures_become_others(root, monkeypatch):
+    shutil.rmtree(root / "fake")
+    argv = ["--fakes.type=warp", "--split.shares=.4,.3,.3", "--face.detector=mtcnn"]
+    assert run(root, *argv) == 0
+    out = root.parent / "out" / "manifest.csv"
+    whole = out.read_bytes()
+    written = prepare.write_image
+
+    def stops(path, image):
+        if not out.exists():
+            raise KeyboardInterrupt
+        written(path, image)
+
+    monkeypatch.setattr(prepare, "write_image", stops)
+    assert run(root, *argv) == 0 and out.read_bytes() == whole  # the same settings: the same
+    with pytest.raises(KeyboardInterrupt):
+        run(root, *argv, "--fakes.type=blend")
+    assert not out.exists()
+    monkeypatch.undo()
+    assert run(root, *argv, "--fakes.type=blend") == 0
+    assert set(rows_of(root)["method"]) == {"", "blend"}
 
 
 def test_no_fake_of_anybody_ends_the_run_and_says_why(root):

@@ -36,7 +36,7 @@ def collection(tmp_path_factory) -> Path:
             stream = out.add_stream("libx264", rate=12)
             stream.width, stream.height, stream.pix_fmt = 240, 200, "yuv420p"
             for shift in range(8):
-                image = np.full((200, 240, 3), 100 + number, np.uint8)
+                image = np.full((200, 240, 3), 100 + 9 * number, np.uint8)
                 image[20:170, 10 + 4 * shift : 160 + 4 * shift] = face
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             out.mux(stream.encode())

@@ -577,6 +577,31 @@ def test_dfdcs_test_part_says_is_fake_and_what_one_file_leaves_open_another_know
     assert found == {"x.mp4": FAKE, "y.mp4": REAL, "z.mp4": REAL}
 
 
+def test_dfdc_knows_what_all_label_files_of_a_clip_say(root):
+    """A CSV of labels beside a metadata.json takes neither originals nor splits away."""
+    said = {
+        "p/a.mp4": {"label": "REAL", "split": "test", "original": "x.mp4"},
+        "p/b.mp4": {"label": "FAKE", "split": "train", "original": "a.mp4"},
+        "p/c.mp4": {"split": "train", "original": "a.mp4"},
+        "p/d.mp4": {"label": "REAL", "split": "train"},
+    }
+    write(root, *said)
+    inside = {key.removeprefix("p/"): value for key, value in said.items()}
+    (root / "p" / "metadata.json").write_text(json.dumps(inside))
+    alone = {path: dict(row) for path, row in rows_of(index("dfdc", root), root).items()}
+    assert "p/c.mp4" not in alone
+    text = "filename,label\n" + "".join(f"{{}}{n}.mp4,{int(n in 'bc')}\n" for n in "abcd")
+    for file, prefix in ((root / "p" / "labels.csv", ""), (root / "labels.csv", "p/")):
+        file.write_text(text.replace("{}", prefix))
+        found = rows_of(index("dfdc", root), root)
+        for name, row in alone.items():
+            assert dict(found[name]) == row
+        assert found["p/c.mp4"]["label"] == FAKE and found["p/a.mp4"]["source_video"] == ""
+        assert {found[f"p/{n}.mp4"]["source_video"] for n in "bc"} == {"a"}
+        assert {found[f"p/{n}.mp4"]["split"] for n in "abc"} == {"test"}
+        file.unlink()
+
+
 def test_dfdcs_splits_are_the_originals(root):
     said = {
         "real.mp4": ("REAL", "test", None),
@@ -831,6 +856,14 @@ def test_a_link_inside_is_taken_once(root):
     media = index("folder", root)
     assert set(rows_of(media, root)) == {"real/a.jpg", "real/b.jpg"}
     assert left_out(media, root) == {"real/self.jpg": MISSING}
+
+
+def test_a_link_to_a_hidden_folder_is_named(root):
+    write(root, "fake/a.jpg", ".store/real/b.jpg")
+    (root / "real").symlink_to(".store/real")
+    media = index("folder", root)
+    assert set(rows_of(media, root)) == {"fake/a.jpg"}
+    assert left_out(media, root) == {"real": UNREADABLE}
 
 
 def test_a_collection_behind_a_link_is_read(root, tmp_path):

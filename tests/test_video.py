@@ -273,6 +273,17 @@ def test_an_animated_picture_is_a_clip(tmp_path):
     assert frames[-1].image[0, 0, 0] > frames[0].image[0, 0, 0]
 
 
+def test_a_folder_whose_pictures_were_replaced_is_another_clip(tmp_path):
+    folder = tmp_path / "001"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(folder / f"{number}.png")
+    key = clips.clip_key(folder, Face(), Frames())
+    assert clips.clip_key(folder, Face(), Frames()) == key
+    (folder / "1.png").write_bytes((folder / "2.png").read_bytes() + b"\0")
+    assert clips.clip_key(folder, Face(), Frames()) != key
+
+
 def test_a_folder_of_pictures_is_a_clip_whatever_their_names_end_in(tmp_path):
     folder = tmp_path / "001"
     folder.mkdir()
