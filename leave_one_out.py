@@ -17,6 +17,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ from report.result import Result
 from settings import parse
 from testing.held_out import HeldOut, held_out, names, sentence
 from thresholds import Thresholds
-from training.resume import alone_in
+from training.resume import alone_in, not_heeded
 from utils import UserError
 
 SOME_FAILED = 2
@@ -138,10 +139,22 @@ def one(own: Config, held: HeldOut, processes: Processes) -> tuple[int, Result |
         if status := training_command.train(own, processes):
             return status, None
         processes.wait()  # the first writes best.pth when the others are done
+        refuse_other_limits(checkpoint.load(best), own)
         if own.cam or own.robustness or not is_tested(run, best, own.subgroups):
             testing_command.test(own, processes)
             processes.wait()
     return 0, tested(run, best, own)
+
+
+def refuse_other_limits(state: dict[str, Any], own: Config) -> None:
+    """Raise UserError where a run that is finished was fitted by another rule or other limits: one
+    table would hold verdicts of both.
+    """
+    if other := not_heeded(state, own):
+        raise UserError(
+            f"{own.prefix}: {', '.join(other)}: choose another --prefix, with --members for the "
+            "same networks"
+        )
 
 
 def side_by_side(

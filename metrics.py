@@ -21,6 +21,7 @@ import curves
 import intervals
 from curves import FAKE, REAL, ratio
 from intervals import NONE, Interval
+from utils import run_command
 
 NAMES = {
     "loss": ("Loss", "mean cross-entropy, natural logarithm; lower is better"),
@@ -373,4 +374,4 @@ def _videos(frame: pd.DataFrame, rule: str) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    run_command(main)

@@ -58,6 +58,7 @@ from settings import dump, parse
 from splits import UNSAFE, UNSAFE_NOTE
 from testing import perturb
 from testing.rows import Collection, to_explain, to_test
+from training.resume import not_heeded
 from utils import UserError
 
 ACROSS = ("cross.csv", "cross.tex", "cross.html")
@@ -124,14 +125,8 @@ def test(config: Config, processes: Processes) -> int:
         log.info(layer_table(network, config))
     for note in [*notes, *(note for collection in wanted for note in collection.notes)]:
         log.info(f"WARNING: {note}")
-    if config.rule != state["rule"]:
-        log.info(f"WARNING: rule: {config.rule} is not used: the checkpoint's is {state['rule']}")
-    of = thresholds.Thresholds.of(state["thresholds"])
-    if of.defined and (of.alarms, of.misses) != (config.limits.alarms, config.limits.misses):
-        log.info(
-            f"WARNING: limits: those of the checkpoint are used, alarms {of.alarms:g} and misses "
-            f"{of.misses:g}; calibrate.py fits others"
-        )
+    for note in not_heeded(state, config):
+        log.info(f"WARNING: {note}")
     tester = Tester(config, file, state, network, processes, precision, log.info, notes)
     if not processes.first:
         for collection in wanted:
@@ -239,6 +234,9 @@ class Tester:
         mistakes = pictures.worst_mistakes(
             scored.samples, scored.names, scored.labels, scored.values, out / "mistakes"
         )
+        values = config.model_dump() | {"test_checkpoint": str(self.file), "card": []}
+        values["data"]["test"] = collection.data
+        utils.write_atomic(out / "config.yaml", dump(values))
         tested = self.about(collection, out)
         result.write_json(out / "metrics.json", outcome, tested)
         result.write_report(out / "report.html", outcome, tested, mistakes, drawn, robust)
@@ -338,8 +336,8 @@ class Tester:
 
     def about(self, collection: Collection, out: Path) -> Tested:
         """What the page and metrics.json say of the test itself."""
-        config, settings = self.config, Path(self.config.prefix) / "config.yaml"
-        again = f"python test.py --config_file {settings} --test_checkpoint {self.file}"
+        config, training = self.config, Path(self.config.prefix) / "config.yaml"
+        trained = [f"python train.py --config_file {training}"] if training.is_file() else []
         return Tested(
             title=f"{config.network} on {collection.data}",
             data=collection.data,
@@ -348,8 +346,8 @@ class Tester:
             overlap=collection.overlap,
             configuration=dump(config),
             commands=(
-                f"python train.py --config_file {settings}",
-                again + (" --cam" if config.cam else ""),
+                *trained,
+                f"python test.py --config_file {out / 'config.yaml'}",
                 f"python metrics.py {out / 'scores.csv'}",
             ),
             notes=(*self.notes, *self.unsafe_notes(collection)),

@@ -54,7 +54,7 @@ from training.resume import (
     Progress,
     alone_in,
     badness,
-    how_to_go_on,
+    finished_words,
     is_finished,
     random_state,
     restore_training,
@@ -88,10 +88,7 @@ def train(config: Config, processes: Processes) -> int:
     processes.wait()  # nobody writes before all have looked
     if state and is_finished(state, config):
         if processes.first:
-            print(
-                f"{run}: this run is finished after epoch {state['epoch']}, best epoch "
-                f"{state['best']['epoch']}; {how_to_go_on(state, config)}"
-            )
+            print(finished_words(state, config))
         return 0
     rows = read_rows(config)
     utils.seed_everything(config.seed)
@@ -382,6 +379,7 @@ class Trainer:
                 "valid": self.rows.valid_name,
                 "rows": self.rows_hash,
                 "unsafe_split": self.rows.unsafe_split,
+                "files": self.rows.files,
             },
             "training": training_state(step, self.optimizer, self.schedule, progress, *of_all),
             "versions": checkpoint.versions(),

@@ -59,7 +59,9 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     # SIGTERM ends as an exception, so that what is open is closed and workers are let go.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        raise SystemExit(main(sys.argv[1:]) or 0)
+        status = main(sys.argv[1:]) or 0
+        sys.stdout.flush()  # here, where a reader that is gone is understood
+        raise SystemExit(status)
     except UserError as error:
         rank = os.environ.get("RANK", "0")  # of several processes each says which it is
         print(f"{'error' if rank == '0' else f'process {rank}'}: {error}", file=sys.stderr)

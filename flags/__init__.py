@@ -127,6 +127,12 @@ class Config(Section):
                 f"scheduler.warmup_epochs {self.scheduler.warmup_epochs} must be less than "
                 f"num_epochs {self.num_epochs}"
             )
+        falls = self.scheduler.type in ("cosine", "linear", "plateau")
+        if falls and self.scheduler.min_lr > self.optimizer.lr:
+            wrong.append(
+                f"scheduler.min_lr {self.scheduler.min_lr:g} is above optimizer.lr "
+                f"{self.optimizer.lr:g}, which should fall to it: lower it"
+            )
         if self.fakes.type != "none" and not self.data.crop:
             wrong.append(
                 f"fakes.type {self.fakes.type}: fakes are made in the crop around a face: set "

@@ -155,9 +155,8 @@ def test_limits_that_are_not_the_checkpoints_are_said_not_to_be_used(trained, ca
     assert testing_command.main(argv) == 0
     assert "WARNING: limits" not in capsys.readouterr().out
     assert testing_command.main([*argv, "--limits.alarms=.01"]) == 0
-    assert "WARNING: limits: those of the checkpoint are used, alarms 0.05" in (
-        capsys.readouterr().out
-    )
+    words = "WARNING: limits.alarms: 0.01 is not used: the checkpoint's is 0.05; calibrate.py fits"
+    assert words in capsys.readouterr().out
 
 
 def test_by_another_tta_all_is_fitted_by_it(trained):

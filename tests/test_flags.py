@@ -333,6 +333,10 @@ IMPOSSIBLE = [
         "num_epochs: 5\nscheduler: {type: cosine, warmup_epochs: 5}",
         ["scheduler.warmup_epochs 5", "num_epochs 5"],
     ),
+    (
+        "optimizer: {lr: 1.0e-5}\nscheduler: {type: linear, min_lr: 1.0e-2}",
+        ["scheduler.min_lr 0.01 is above optimizer.lr 1e-05"],
+    ),
     ("face: {align: true}\ndata: {crop: false}", ["face.align", "data.crop to True"]),
     ("fakes: {type: warp}\ndata: {crop: false}", ["fakes.type warp", "data.crop to True"]),
     (

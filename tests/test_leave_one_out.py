@@ -259,6 +259,18 @@ def run(*more: str, prefix: str = "log/loso") -> int:
     return leave_one_out.main([*SMALL, "--data.train=all.csv", f"--prefix={prefix}", *more])
 
 
+def test_finished_runs_of_other_limits_do_not_stand_in_one_table(three_sources, capsys):
+    assert run("--only=alpha") == 0
+    before = Path("log/loso/leave_one_out.csv").read_bytes()
+    capsys.readouterr()
+    assert run("--only=alpha", "--limits.alarms=.3") == 2
+    said = capsys.readouterr().out
+    assert "limits.alarms: 0.3 is not used: the checkpoint's is 0.05" in said
+    assert "choose another --prefix, with --members for the same networks" in said
+    assert run("--only=alpha") == 0
+    assert Path("log/loso/leave_one_out.csv").read_bytes() == before
+
+
 def test_each_source_in_turn_and_nothing_twice(three_sources, monkeypatch, capsys):
     assert run("--only=alpha") == 0
     assert sorted(p.name for p in Path("log/loso").iterdir() if p.is_dir()) == ["alpha"]

@@ -1,6 +1,8 @@
 """test.py as a user types it: several collections, videos, parts of a set, and what it refuses."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +88,32 @@ def test_one_collection_stays_where_it_was(tested):
     names = {path.name for path in Path("log/one/test").iterdir()}
     assert names == {
         "scores.csv", "metrics.json", "report.html", "left_out.csv", "log.txt", "mistakes",
+        "config.yaml",
     }  # fmt: skip
     assert written("log/one/test")["videos"] is None
     assert "names the video" in Path("log/one/test/report.html").read_text()
+
+
+@pytest.mark.parametrize("trained_here", [False, True])
+def test_what_the_page_says_reproduces_it_does(tested, trained_here):
+    folder, empty = Path("log/again/test"), "<!-- one -->\n\n<!-- /one -->\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    Path("card.md").write_text(empty)
+    if trained_here:
+        Path("log/again/config.yaml").write_text("network: MesoNet\n")
+    tested("again", "--data.test=photos/manifest.csv", "--tta=flip", "--card=card.md#one")
+    assert Path("card.md").read_text() != empty
+    page = html.unescape((folder / "report.html").read_text())
+    named = dict(re.findall(r"python (test|train|metrics)\.py ([^<\n]*)", page))
+    assert set(named) == {"test", "metrics"} | ({"train"} if trained_here else set())
+    files = [folder / name for name in ("scores.csv", "metrics.json")]
+    before = [file.read_bytes() for file in files]
+    files[0].unlink()
+    Path("card.md").write_text(empty)
+    assert test_command.main(named["test"].split()) == 0
+    assert [file.read_bytes() for file in files] == before
+    assert Path("card.md").read_text() == empty
+    assert metrics.main(named["metrics"].split()) == 0
 
 
 def test_videos_are_judged_by_the_checkpoints_rule(tested):

@@ -156,6 +156,11 @@ def test_a_finished_run_is_left_alone_and_more_epochs_continue_it(tmp_path, caps
     assert (run / "checkpoints" / "last.pth").read_bytes() == before
     assert train.main([*arguments(run), "--num_epochs=2"]) == 0
     assert last(run)["epoch"] == 2
+    capsys.readouterr()
+    assert train.main([*arguments(run, "--rule=median"), "--num_epochs=2"]) == 0
+    assert "WARNING: rule: median is not used" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has 2 epochs already: choose another --prefix"):
+        train.main([*arguments(run), "--num_epochs=1"])
 
 
 def test_another_configuration_is_refused_and_nothing_is_wiped(tmp_path: Path) -> None:
@@ -240,7 +245,7 @@ def test_a_run_that_went_back_is_not_forgotten_where_it_is_killed_at_once(
     assert last(new)["epoch"] == 2
 
 
-def test_changed_labels_are_another_run(tmp_path: Path, faces_csv) -> None:
+def test_changed_labels_are_another_run(tmp_path: Path, faces_csv, capsys) -> None:
     csv = faces_csv(folder=tmp_path / "faces")
     base = [
         f"--data.train={csv}", "--data.random_split=True", "--data.crop=False", "--network=Tiny",
@@ -250,7 +255,10 @@ def test_changed_labels_are_another_run(tmp_path: Path, faces_csv) -> None:
     assert train.main([*base, "--num_epochs=1"]) == 0
     table = pd.read_csv(csv)
     table["label"] = 1 - table["label"].map({"real": 0, "fake": 1}).fillna(table["label"])
+    said = "WARNING: what data.train, data.valid or fakes.swap.donors names is not what it was"
+    assert train.main([*base, "--num_epochs=1"]) == 0 and said not in capsys.readouterr().out
     table.to_csv(csv, index=False)
+    assert train.main([*base, "--num_epochs=1"]) == 0 and said in capsys.readouterr().out
     with pytest.raises(UserError, match=r"changed since this run began"):
         train.main([*base, "--num_epochs=2"])
 

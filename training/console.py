@@ -15,7 +15,7 @@ from training.resume import Progress
 from training.rows import Rows
 
 OPTIONS = (
-    "weights", "fake_weight", "label_smoothing", "mixup", "clip_norm", "accumulate",
+    "weights", "fake_weight", "label_smoothing", "mixup", "clip_norm", "accumulate", "sam_rho",
     "learns", "freeze_epochs", "ema", "compile", "best", "on_nan",
 )  # fmt: skip
 """Keys that the console shows where they are set."""

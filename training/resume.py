@@ -16,7 +16,9 @@ import checkpoint
 from flags import Config
 from processes import Processes
 from settings import flat, load
+from thresholds import Thresholds
 from training.optimizer import BY_BATCH, Schedule
+from training.rows import files_of
 from training.step import Step
 from utils import UserError
 
@@ -155,6 +157,46 @@ def is_finished(state: dict[str, Any], config: Config) -> bool:
     """Whether a checkpoint is the end of its run under these settings."""
     begun = state["training"]["batch"] > 0
     return not begun and should_end(config, state["epoch"], state["best"]["epoch"])
+
+
+def finished_words(state: dict[str, Any], config: Config) -> str:
+    """That a run is finished, how it could go on, and what of the settings it does not heed.
+
+    Raises UserError where it has more epochs than are asked for.
+    """
+    run, epoch = config.prefix, state["epoch"]
+    if epoch > config.num_epochs:
+        raise UserError(
+            f"num_epochs {config.num_epochs}: {run} has {epoch} epochs already: choose another "
+            "--prefix"
+        )
+    words = [
+        f"{run}: this run is finished after epoch {epoch}, best epoch {state['best']['epoch']}; "
+        + how_to_go_on(state, config)
+    ]
+    if state["data"].get("files", files_of(config)) != files_of(config):
+        words.append(
+            "WARNING: what data.train, data.valid or fakes.swap.donors names is not what it was "
+            "when this run began: choose another --prefix to learn from it"
+        )
+    words += [f"WARNING: {one}" for one in not_heeded(state, config)]
+    return "\n".join(words)
+
+
+def not_heeded(state: dict[str, Any], config: Config) -> list[str]:
+    """What of a verdict is set otherwise than a checkpoint was fitted by."""
+    limits = Thresholds.of(state["thresholds"])
+    pairs = {
+        "rule": (state["rule"], config.rule),
+        "limits.alarms": (limits.alarms, config.limits.alarms),
+        "limits.misses": (limits.misses, config.limits.misses),
+    }
+    return [
+        f"{key}: {mine} is not used: the checkpoint's is {theirs}"
+        + ("; calibrate.py fits others" if key != "rule" else "")
+        for key, (theirs, mine) in pairs.items()
+        if theirs != mine and (key == "rule" or limits.defined)
+    ]
 
 
 def how_to_go_on(state: dict[str, Any], config: Config) -> str:

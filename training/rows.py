@@ -15,7 +15,7 @@ from failures import Failure, check_share
 from fakes.donors import read_donors, upright
 from flags import Config
 from manifest import Manifest
-from utils import UserError
+from utils import UserError, sha256_file, sha256_text
 
 UNKNOWN_PEOPLE = (
     "no row says identity, video or source_path: one person may be in training and in validation, "
@@ -38,6 +38,8 @@ class Rows:
     """Whether the validation was split off at random."""
     pasted: pd.DataFrame | None = None
     """Rows of fakes.swap.donors, whose faces are pasted into others."""
+    files: str = ""
+    """Hash of the files that were read, as `files_of` gives it."""
 
     @property
     def used(self) -> pd.DataFrame:
@@ -62,8 +64,14 @@ def read_rows(config: Config) -> Rows:
         return Rows(empty, empty, "random pictures")
     if not config.data.train:
         raise UserError("data.train is empty: name a CSV or a folder, or set tmp_data")
-    rows = trained_and_validated(config)
+    rows = replace(trained_and_validated(config), files=files_of(config))
     return _with_donors(rows, config) if config.fakes.donors else rows
+
+
+def files_of(config: Config) -> str:
+    """A hash of the CSVs that a training reads; of a folder, or of one that is gone, its name."""
+    names = [config.data.train, config.data.valid, config.fakes.donors]
+    return sha256_text(*(sha256_file(n) if n and Path(n).is_file() else n for n in names))
 
 
 def _with_donors(rows: Rows, config: Config) -> Rows:
