@@ -313,6 +313,16 @@ class Prepare(Section):
     folder: Folder = described(Folder, "The source folder.")
     unsplash: Unsplash = described(Unsplash, "The source unsplash.")
 
+    @model_validator(mode="after")
+    def _stores_faces(self) -> "Prepare":
+        wrong = []
+        if self.face.no_face == "whole":
+            wrong.append(
+                "face.no_face: whole: what is stored is a face: set it to drop, and train and test "
+                "on whole pictures without prepare.py"
+            )
+        return refuse_if(wrong, self)
+
 
 class Sheet(Section):
     """What fakes/sheet.py reads."""

@@ -266,6 +266,7 @@ def test_a_clip_that_is_gone_is_named(tmp_path):
         (["--frames.every=2", "--frames.rate=3"], "set one of them to 0"),
         (["--frames.count=0"], "frames.count"),
         (["--split.shares=.5,.5"], "split.shares"),
+        (["--face.no_face=whole"], "face.no_face: whole"),
     ],
 )
 def test_bad_settings_are_one_sentence(tmp_path, capsys, more, message):
