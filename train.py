@@ -54,6 +54,7 @@ from training.resume import (
     Progress,
     alone_in,
     badness,
+    continuing_words,
     finished_words,
     is_finished,
     random_state,
@@ -108,8 +109,7 @@ def train(config: Config, processes: Processes) -> int:
     trainer = Trainer(config, network, rows, rows_hash, precision, processes, log.info)
     if state:
         trainer.restore(state)
-        done = trainer.progress
-        log.info(f"Continuing with epoch {done.epoch + 1}, batch {done.batch + 1}")
+        log.info(continuing_words(state, config, trainer.progress))
     trackers = tracking.start(
         config.tracking if processes.first else Tracking(wandb="off"),
         run_dir=run,

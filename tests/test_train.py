@@ -253,7 +253,8 @@ def test_changed_labels_are_another_run(tmp_path: Path, faces_csv, capsys) -> No
         "--input_size.height=32", "--input_size.width=32", "--batch_size=4",
     ]  # fmt: skip
     assert train.main([*base, "--num_epochs=1"]) == 0
-    table = pd.read_csv(csv)
+    before = pd.read_csv(csv)
+    table = before.copy()
     table["label"] = 1 - table["label"].map({"real": 0, "fake": 1}).fillna(table["label"])
     said = "WARNING: what data.train, data.valid or fakes.swap.donors names is not what it was"
     assert train.main([*base, "--num_epochs=1"]) == 0 and said not in capsys.readouterr().out
@@ -261,6 +262,10 @@ def test_changed_labels_are_another_run(tmp_path: Path, faces_csv, capsys) -> No
     assert train.main([*base, "--num_epochs=1"]) == 0 and said in capsys.readouterr().out
     with pytest.raises(UserError, match=r"changed since this run began"):
         train.main([*base, "--num_epochs=2"])
+    # Pictures, labels and split as before, another column: it goes on, and says so.
+    before.assign(method="another").to_csv(csv, index=False)
+    assert train.main([*base, "--num_epochs=2"]) == 0
+    assert said in (printed := capsys.readouterr().out) and "Continuing with epoch 2" in printed
 
 
 def test_a_diverged_run_is_no_success(tmp_path: Path) -> None:

@@ -174,13 +174,26 @@ def finished_words(state: dict[str, Any], config: Config) -> str:
         f"{run}: this run is finished after epoch {epoch}, best epoch {state['best']['epoch']}; "
         + how_to_go_on(state, config)
     ]
-    if state["data"].get("files", files_of(config)) != files_of(config):
-        words.append(
-            "WARNING: what data.train, data.valid or fakes.swap.donors names is not what it was "
-            "when this run began: choose another --prefix to learn from it"
-        )
-    words += [f"WARNING: {one}" for one in not_heeded(state, config)]
+    words += [f"WARNING: {one}" for one in (*changed(state, config), *not_heeded(state, config))]
     return "\n".join(words)
+
+
+def continuing_words(state: dict[str, Any], config: Config, done: Progress) -> str:
+    """Where a run goes on, and what has changed since it began."""
+    notes = [f"WARNING: {one}" for one in changed(state, config)]
+    return "\n".join([*notes, f"Continuing with epoch {done.epoch + 1}, batch {done.batch + 1}"])
+
+
+def changed(state: dict[str, Any], config: Config) -> list[str]:
+    """That the files which name the rows are others than when the run began. Other pictures are
+    refused (train.begin); a column of them, as `source`, may be another all the same.
+    """
+    if state["data"].get("files", files_of(config)) == files_of(config):
+        return []
+    return [
+        "what data.train, data.valid or fakes.swap.donors names is not what it was when this run "
+        "began: choose another --prefix to learn from it"
+    ]
 
 
 def not_heeded(state: dict[str, Any], config: Config) -> list[str]:
