@@ -92,6 +92,11 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
             f"{counts[0]} reals and {counts[1]} fakes: limits.alarms {shares[0]:g} and "
             f"limits.misses {shares[1]:g} of them are less than one face: these limits are luck"
         )
+    for source, count in few_of(valid, config.limits.alarms).items():
+        warn(
+            f"{count} reals of {source or 'no source'}: limits.alarms {config.limits.alarms:g} of "
+            "them is less than one face: the limit lies at the highest of them, or above"
+        )
     network = checkpoint.network_of(state)
     network.tta = config.tta or network.tta
     judge = Judge(config, network, processes, replace(chosen, valid=valid))
@@ -108,6 +113,13 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     print(f" Pictures : {summary(left_out, run / 'calibrated' / 'left_out.csv')}")
     print(f" Written  : {target}")
     return 0
+
+
+def few_of(rows: pd.DataFrame, alarms: float) -> dict[str, int]:
+    """Sources whose reals set the upper limit, and of which none may lie above it -> how many."""
+    counts = rows.loc[rows["label"] == REAL, "source"].value_counts()
+    few = counts[(counts >= thresholds.FEW) & (counts * alarms < 1)]
+    return {str(source): int(count) for source, count in few.sort_index().items()}
 
 
 def warn(note: str) -> None:

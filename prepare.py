@@ -124,18 +124,24 @@ def each_once(faces: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def outdated(out: Path, config: Prepare) -> None:
-    """Take away a manifest of other settings before a picture of it changes: were this run
-    stopped, it would describe others.
+    """Take away a manifest of other settings before a picture of it changes, and the CSVs of its
+    splits: were this run stopped, they would describe others.
     """
     before = out / "prepare.yaml"
     if before.is_file() and before.read_text(encoding="utf-8") != dump(config):
-        (out / "manifest.csv").unlink(missing_ok=True)
+        for name in ("manifest", *(manifest.SPLITS if wrote_splits(out) else ())):
+            (out / f"{name}.csv").unlink(missing_ok=True)
+
+
+def wrote_splits(out: Path) -> bool:
+    """Whether an earlier call wrote the CSVs of splits there: others may be somebody's own."""
+    before = out / "prepare.yaml"
+    return before.is_file() and read_yaml(str(before)).get("separate_csv") is True
 
 
 def write_splits(rows: pd.DataFrame, config: Prepare, out: Path) -> None:
     """A CSV a split where that is wanted; those of an earlier call, of other splits, go."""
-    before = out / "prepare.yaml"
-    ours = before.is_file() and read_yaml(str(before)).get("separate_csv") is True
+    ours = wrote_splits(out)
     for name in manifest.SPLITS:
         own, file = rows[rows["split"] == name], out / f"{name}.csv"
         if config.separate_csv and len(own):
@@ -170,7 +176,7 @@ def written_pairs(
     Both of a pair go through the same encoder the same number of times: were only the fake
     encoded again, a network could tell the two by that.
     """
-    rows, failures = [], []
+    rows, failures, written = [], [], False
     kept = faces[faces["split"] != "train"].reset_index(drop=True)
     pasted = donors_of(kept, config.fakes)
     names = splits.names_in_clips(kept)
@@ -190,7 +196,9 @@ def written_pairs(
         except NoFake as error:
             failures.append(Failure(face["path"], NO_FAKE, str(error)))
             continue
-        outdated(out, config)
+        if not written:
+            outdated(out, config)
+            written = True
         for path, image in zip(paths, pair, strict=True):
             write_image(path, image)
         real = face | {"path": str(paths[0])}

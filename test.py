@@ -172,6 +172,8 @@ def test_all(
 ) -> None:
     """Each collection into a folder of its own, and a table across them; one alone into `out`."""
     card.refuse_unmarked(tester.config.card)
+    again = {"test_checkpoint": str(tester.file), "card": []}  # what the page says to type
+    utils.write_atomic(out / "config.yaml", dump(tester.config.model_dump() | again))
     clear(out, SINGLE if len(wanted) > 1 else ACROSS)
     if len(wanted) == 1:
         tester.test(wanted[0], trackers, out)
@@ -234,9 +236,6 @@ class Tester:
         mistakes = pictures.worst_mistakes(
             scored.samples, scored.names, scored.labels, scored.values, out / "mistakes"
         )
-        values = config.model_dump() | {"test_checkpoint": str(self.file), "card": []}
-        values["data"]["test"] = collection.data
-        utils.write_atomic(out / "config.yaml", dump(values))
         tested = self.about(collection, out)
         result.write_json(out / "metrics.json", outcome, tested)
         result.write_report(out / "report.html", outcome, tested, mistakes, drawn, robust)
@@ -347,7 +346,7 @@ class Tester:
             configuration=dump(config),
             commands=(
                 *trained,
-                f"python test.py --config_file {out / 'config.yaml'}",
+                f"python test.py --config_file {training.parent / 'test' / 'config.yaml'}",
                 f"python metrics.py {out / 'scores.csv'}",
             ),
             notes=(*self.notes, *self.unsafe_notes(collection)),

@@ -49,13 +49,19 @@ def clip_key(path: Path, face: Face, frames: Frames) -> str:
     """A name for a clip and what decides its crops: its name, size and time, of a folder those of
     its files; not its content, which would have to be read again each time.
     """
-    stat, inside = path.stat(), []
+    about: list[tuple[Any, ...]] = [_size_and_time(path)]
     if path.is_dir():
-        files = ((one.name, one.stat()) for one in os.scandir(path))
-        inside = sorted((name, about.st_size, about.st_mtime_ns) for name, about in files)
+        with os.scandir(path) as entries:  # those that faces.video reads
+            files = [e for e in entries if e.name[0] != "." and e.is_file()]
+        about = sorted((file.name, *_size_and_time(file)) for file in files)
     deciding = {name: getattr(face, name) for name in DECIDING}
-    recipe = json.dumps([5, deciding, frames.model_dump(), inside], sort_keys=True)
-    return sha256_text(path.name, stat.st_size, stat.st_mtime_ns, str(path.parent), recipe)[:32]
+    recipe = json.dumps([5, deciding, frames.model_dump(), about], sort_keys=True)
+    return sha256_text(path.name, str(path.parent), recipe)[:32]
+
+
+def _size_and_time(file: Path | os.DirEntry[str]) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def known_clip(path: str, face: Face, frames: Frames, folder: Path) -> FoundClip | None:

@@ -6,6 +6,7 @@ film can be read so; faces/seeking.py has two ways that leave out what lies betw
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -168,9 +169,12 @@ def decoder_of(stream: Any) -> Any:
     """Its decoder. Opened before anything is skipped: dav1d (AV1) looks only then at what may be,
     and would leave those frames out from then on.
     """
+    import av
+
     decoder = stream.codec_context
     decoder.thread_type = "AUTO"
-    decoder.open(strict=False)
+    with suppress(av.FFmpegError):  # then it decodes nothing either
+        decoder.open(strict=False)
     return decoder
 
 

@@ -81,10 +81,13 @@ def read_donors(file: str, fake_label: int | str | None = None) -> Manifest:
         )
     try:
         return manifest.read(file)  # its own header says more than a setting of other rows
-    except UserError:
+    except UserError as own:
         if fake_label is None:
             raise
-        return manifest.read(file, fake_label)
+        try:
+            return manifest.read(file, fake_label)
+        except UserError:
+            raise own from None
 
 
 def donors(

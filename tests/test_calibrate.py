@@ -147,7 +147,9 @@ def test_limits_are_as_strict_as_asked(trained, capsys):
     capsys.readouterr()
     # Of 100 reals .001 are nobody.
     assert run("--data.valid=own.csv", "--limits.alarms=.001") == 0
-    assert "limits.alarms 0.001" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "limits.alarms 0.001" in said
+    assert "100 reals of mine: limits.alarms 0.001 of them is less than one face" in said
 
 
 def test_limits_that_are_not_the_checkpoints_are_said_not_to_be_used(trained, capsys):

@@ -230,6 +230,10 @@ def test_labels_of_donors_are_read_by_their_own_header(home):
     whole = whole.assign(real=1 - whole["label"]).drop(columns="label")
     whole.to_csv("all.csv", index=False)  # the XAI606 project's: 1 = real
     assert train.main(training("--data.fake_label=0")) == 0
+    pasted = pd.read_csv("pasted.csv")
+    pasted.assign(path=[f"gone{n}.png" for n in range(len(pasted))]).to_csv("pasted.csv")
+    with pytest.raises(UserError, match="gone0"):
+        train.main(training("--data.fake_label=0", "--prefix=log/other"))
 
 
 def test_donors_of_whom_nothing_is_known_are_nobody_of_the_table():

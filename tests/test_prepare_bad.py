@@ -190,6 +190,7 @@ def test_csvs_of_splits_that_are_no_more_go_and_others_stay(root):
 def test_a_manifest_goes_before_its_pictures_become_others(root, monkeypatch):
     shutil.rmtree(root / "fake")
     argv = ["--fakes.type=warp", "--split.shares=.4,.3,.3", "--face.detector=mtcnn"]
+    argv += ["--separate_csv=True"]
     assert run(root, *argv) == 0
     out = root.parent / "out" / "manifest.csv"
     whole = out.read_bytes()
@@ -204,7 +205,7 @@ def test_a_manifest_goes_before_its_pictures_become_others(root, monkeypatch):
     assert run(root, *argv) == 0 and out.read_bytes() == whole  # the same settings: the same
     with pytest.raises(KeyboardInterrupt):
         run(root, *argv, "--fakes.type=blend")
-    assert not out.exists()
+    assert not out.exists() and not (out.parent / "test.csv").exists()
     monkeypatch.undo()
     assert run(root, *argv, "--fakes.type=blend") == 0
     assert set(rows_of(root)["method"]) == {"", "blend"}

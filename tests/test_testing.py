@@ -70,13 +70,21 @@ def written(folder: str) -> dict:
 def test_several_collections_have_their_folders_and_one_table(tested):
     out = tested("several", "--data.test", "clips/manifest.csv", "--data.test=photos/manifest.csv")
     names = {path.name for path in Path("log/several/test").iterdir()}
-    assert names == {"clips", "photos", "cross.csv", "cross.tex", "cross.html", "log.txt"}
+    kept = ("cross.csv", "cross.tex", "cross.html", "log.txt", "config.yaml")
+    assert names == {"clips", "photos", *kept}
     for name in ("clips", "photos"):
         folder = Path("log/several/test", name)
         kept = ("scores.csv", "metrics.json", "report.html", "left_out.csv")
         assert all((folder / file).is_file() for file in kept)
         assert written(str(folder))["n"] == 60
     assert "[+] Across collections: faces" in out and "mean of 2" in out
+    # What each page says to type tests all of them again.
+    page = html.unescape(Path("log/several/test/photos/report.html").read_text())
+    (said,) = re.findall(r"python test\.py ([^<\n]*)", page)
+    whole = {file: file.read_bytes() for file in Path("log/several/test").rglob("*.csv")}
+    Path("log/several/test/photos/scores.csv").unlink()
+    assert test_command.main(said.split()) == 0
+    assert {f: f.read_bytes() for f in Path("log/several/test").rglob("*.csv")} == whole
     cross = pd.read_csv("log/several/test/cross.csv").set_index(["collection", "unit"])
     assert (
         cross.loc[("clips", "faces"), "auc"] == written("log/several/test/clips")["values"]["auc"]

@@ -279,6 +279,8 @@ def test_a_folder_whose_pictures_were_replaced_is_another_clip(tmp_path):
     for number in range(3):
         Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(folder / f"{number}.png")
     key = clips.clip_key(folder, Face(), Frames())
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "3.png").symlink_to("gone.png")
     assert clips.clip_key(folder, Face(), Frames()) == key
     (folder / "1.png").write_bytes((folder / "2.png").read_bytes() + b"\0")
     assert clips.clip_key(folder, Face(), Frames()) != key
@@ -331,6 +333,18 @@ def test_a_film_says_how_many_frames_were_cut_off(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     clip = open_clip(path, Frames(count=8))
     assert 20 <= clip.cut <= 40 and len(list(clip)) >= 7
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_a_film_whose_decoder_cannot_be_opened_is_unreadable(tmp_path, name):
+    path = write_film(tmp_path / name, codec="libx265" if name.endswith("4") else "ffv1")
+    with av.open(str(path)) as film:
+        private = bytes(film.streams.video[0].codec_context.extradata)
+    content = path.read_bytes()
+    assert content.count(private) == 1
+    path.write_bytes(content.replace(private, private[:1] + b"\xff" * (len(private) - 1)))
+    with pytest.raises(UnreadableVideo):
+        list(open_clip(path, Frames(count=4)))
 
 
 def test_a_film_whose_sound_is_longer_is_not_cut(tmp_path):

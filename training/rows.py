@@ -61,7 +61,7 @@ def read_rows(config: Config) -> Rows:
     """
     if config.tmp_data:
         empty = pd.DataFrame(columns=[*manifest.COLUMNS, "file"])
-        return Rows(empty, empty, "random pictures")
+        return Rows(empty, empty, "random pictures", files=files_of(config))
     if not config.data.train:
         raise UserError("data.train is empty: name a CSV or a folder, or set tmp_data")
     rows = replace(trained_and_validated(config), files=files_of(config))
