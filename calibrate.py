@@ -89,8 +89,8 @@ def calibrate(config: Calibrate, processes: Processes) -> int:
     shares = config.limits.alarms, config.limits.misses
     if any(count * share < 1 for count, share in zip(counts, shares, strict=True)):
         warn(
-            f"{counts[0]} reals and {counts[1]} fakes: limits.alarms {shares[0]:g} and "
-            f"limits.misses {shares[1]:g} of them are less than one face: these limits are luck"
+            f"{counts[0]} reals and {counts[1]} fakes: of those limits.alarms {shares[0]:g}, or of "
+            f"these limits.misses {shares[1]:g}, is less than one face: these limits are luck"
         )
     for source, count in few_of(valid, config.limits.alarms).items():
         warn(

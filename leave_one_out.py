@@ -194,7 +194,7 @@ def is_of(joined: Path, files: Sequence[Path], own: Config) -> bool:
     if not joined.is_file():
         return False
     state = checkpoint.load(joined)
-    if state["checkpoint_sha256"] != "+".join(utils.sha256_file(file) for file in files):
+    if state.get("checkpoint_sha256") != "+".join(utils.sha256_file(file) for file in files):
         return False
     tta = own.tta or checkpoint.load(files[0]).get("tta", "none")
     limits = Thresholds.of(state["thresholds"])
